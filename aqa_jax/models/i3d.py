@@ -1,0 +1,273 @@
+"""I3D: Inception-v1 inflated to 3-D (Carreira & Zisserman, CVPR 2017, arXiv 1705.07750).
+
+One network, several published conventions. A :class:`Dialect` holds what the published PyTorch and TensorFlow versions
+disagree on; a weight file gives its published outputs only under its own dialect.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from aqa_jax.models import primitives
+
+BNMode = Literal["frozen", "batch"]
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """What the published versions of I3D do differently.
+
+    Attributes:
+      bn_epsilon: added to the variance.
+      bn_momentum: weight of the new batch in the running statistics (torch's convention).
+      static_padding: pad by kernel and stride alone and let pools round up (hassony2); otherwise TensorFlow's SAME.
+      pool_pad: the value outside the image that a max pool sees.
+    """
+
+    bn_epsilon: float = 1e-3
+    bn_momentum: float = 0.1
+    static_padding: bool = False
+    pool_pad: float = 0.0
+
+
+DIALECTS = {
+    "hassony2": Dialect(static_padding=True),
+    "pecop": Dialect(bn_epsilon=1e-5, static_padding=True),
+    "piergiaj": Dialect(bn_momentum=0.01),
+    "deepmind": Dialect(pool_pad=-math.inf),
+}
+
+# Branch channels: 1x1 | 1x1 -> 3x3 | 1x1 -> 3x3 | pool -> 1x1
+MIXED = {
+    "Mixed_3b": (64, 96, 128, 16, 32, 32),
+    "Mixed_3c": (128, 128, 192, 32, 96, 64),
+    "Mixed_4b": (192, 96, 208, 16, 48, 64),
+    "Mixed_4c": (160, 112, 224, 24, 64, 64),
+    "Mixed_4d": (128, 128, 256, 24, 64, 64),
+    "Mixed_4e": (112, 144, 288, 32, 64, 64),
+    "Mixed_4f": (256, 160, 320, 32, 128, 128),
+    "Mixed_5b": (256, 160, 320, 32, 128, 128),
+    "Mixed_5c": (384, 192, 384, 48, 128, 128),
+}
+ENDPOINTS = (
+    "Conv3d_1a_7x7", "MaxPool3d_2a_3x3", "Conv3d_2b_1x1", "Conv3d_2c_3x3", "MaxPool3d_3a_3x3", "Mixed_3b", "Mixed_3c",
+    "MaxPool3d_4a_3x3", "Mixed_4b", "Mixed_4c", "Mixed_4d", "Mixed_4e", "Mixed_4f", "MaxPool3d_5a_2x2", "Mixed_5b", "Mixed_5c",
+)  # fmt: skip
+_POOLS = {
+    "MaxPool3d_2a_3x3": ((1, 3, 3), (1, 2, 2)),
+    "MaxPool3d_3a_3x3": ((1, 3, 3), (1, 2, 2)),
+    "MaxPool3d_4a_3x3": ((3, 3, 3), (2, 2, 2)),
+    "MaxPool3d_5a_2x2": ((2, 2, 2), (2, 2, 2)),
+}
+
+
+def scaled(channels: int, width: float) -> int:
+    """``channels`` of the published network at width multiplier ``width``, at least 1."""
+    return max(1, round(channels * width))
+
+
+def same_padding(size: int, kernel: int, stride: int, static: bool) -> tuple[int, int]:
+    """Zeros before and after an axis of ``size`` entries: TensorFlow's SAME, or its size-blind copy if ``static``."""
+    rest = 0 if static else size % stride
+    total = max(kernel - (rest or stride), 0)
+    return total // 2, total - total // 2
+
+
+class BatchNorm(nnx.Module):
+    """Batch normalisation with torch's conventions: biased variance to normalise, unbiased in the running average."""
+
+    def __init__(self, channels: int, dialect: Dialect):
+        """Normalises the last axis, of ``channels`` entries."""
+        self.scale = nnx.Param(jnp.ones(channels))
+        self.bias = nnx.Param(jnp.zeros(channels))
+        self.mean = nnx.BatchStat(jnp.zeros(channels))
+        self.var = nnx.BatchStat(jnp.ones(channels))
+        self.dialect = dialect
+
+    def __call__(self, x: jax.Array, mode: BNMode, axis_name: str | None = None) -> jax.Array:
+        """``x`` [..., C] normalised by the running (``frozen``) or the batch's statistics (``batch``, which updates them).
+
+        With ``axis_name`` the batch is the whole one, over all devices of that mapped axis.
+        """
+        if mode == "frozen":
+            mean, var = self.mean[...], self.var[...]
+        else:
+            mean, var = self._batch_statistics(x, axis_name)
+        a = self.scale[...] * jax.lax.rsqrt(var + self.dialect.bn_epsilon)
+        b = self.bias[...] - mean * a
+        return x * a.astype(x.dtype) + b.astype(x.dtype)
+
+    def _batch_statistics(self, x, axis_name):
+        axes = tuple(range(x.ndim - 1))
+        count = float(np.prod(x.shape[:-1]))
+        x32 = x.astype(jnp.float32) if x.dtype in (jnp.bfloat16, jnp.float16) else x
+        mean = x32.mean(axes)
+        if axis_name is not None:
+            mean = jax.lax.pmean(mean, axis_name)
+            count = count * jax.lax.axis_size(axis_name)
+        # Two passes: the one-pass form loses the variance of channels with a large mean.
+        var = jnp.square(x32 - mean).mean(axes)
+        if axis_name is not None:
+            var = jax.lax.pmean(var, axis_name)
+        momentum = self.dialect.bn_momentum
+        unbiased = var * (count / max(count - 1, 1))
+        self.mean[...] = (1 - momentum) * self.mean[...] + momentum * jax.lax.stop_gradient(mean)
+        self.var[...] = (1 - momentum) * self.var[...] + momentum * jax.lax.stop_gradient(unbiased)
+        return mean, var
+
+
+class Conv(nnx.Module):
+    """A bias-free 3-D convolution's kernel, ``[kt, kh, kw, C, O]``, He-initialised."""
+
+    def __init__(self, in_channels: int, out_channels: int, size: tuple[int, int, int], rngs: nnx.Rngs):
+        """Makes a kernel of ``size`` (time, height, width)."""
+        shape = (*size, in_channels, out_channels)
+        std = math.sqrt(2.0 / (math.prod(size) * in_channels))
+        self.kernel = nnx.Param(std * jax.random.truncated_normal(rngs.params(), -2, 2, shape, jnp.float32) / 0.88)
+
+
+class Unit(nnx.Module):
+    """Convolution, batch normalisation, ReLU: the originals' ``Unit3D``."""
+
+    def __init__(self, in_channels, out_channels, size, strides, net: "Settings", rngs: nnx.Rngs):
+        """Makes a unit with a kernel of ``size`` and ``strides`` in (time, height, width)."""
+        self.conv = Conv(in_channels, out_channels, size, rngs)
+        self.bn = BatchNorm(out_channels, net.dialect)
+        self.size, self.strides, self.net = size, strides, net
+
+    def __call__(self, x: jax.Array, mode: BNMode) -> jax.Array:
+        """[B, T, H, W, C] -> [B, T', H', W', O]."""
+        static = self.net.dialect.static_padding
+        pads = [same_padding(n, k, s, static) for n, k, s in zip(x.shape[1:4], self.size, self.strides, strict=True)]
+        x = primitives.conv3d(x, self.conv.kernel[...], self.strides, pads, self.net.form)
+        return jax.nn.relu(self.bn(x, mode, self.net.axis_name))
+
+
+class Classifier(nnx.Module):
+    """Kernel [1, 1, 1, C, classes] and bias of the published 1x1x1 convolution to logits."""
+
+    def __init__(self, channels: int, num_classes: int, rngs: nnx.Rngs):
+        """Makes both, He-initialised and zero."""
+        self.kernel = Conv(channels, num_classes, (1, 1, 1), rngs).kernel
+        self.bias = nnx.Param(jnp.zeros(num_classes))
+
+
+class Mixed(nnx.Module):
+    """An Inception module: four branches, concatenated (names as in piergiaj/pytorch-i3d)."""
+
+    def __init__(self, in_channels: int, channels: tuple[int, ...], net: "Settings", rngs: nnx.Rngs):
+        """Makes the branches; ``channels`` as in :data:`MIXED`, already scaled."""
+        c, one, three, stride = channels, (1, 1, 1), (3, 3, 3), (1, 1, 1)
+        self.b0 = Unit(in_channels, c[0], one, stride, net, rngs)
+        self.b1a = Unit(in_channels, c[1], one, stride, net, rngs)
+        self.b1b = Unit(c[1], c[2], three, stride, net, rngs)
+        self.b2a = Unit(in_channels, c[3], one, stride, net, rngs)
+        self.b2b = Unit(c[3], c[4], three, stride, net, rngs)
+        self.b3b = Unit(in_channels, c[5], one, stride, net, rngs)
+        self.net = net
+
+    def __call__(self, x: jax.Array, mode: BNMode) -> jax.Array:
+        """[B, T, H, W, C] -> [B, T, H, W, sum of the branches]."""
+        pooled = max_pool(x, (3, 3, 3), (1, 1, 1), self.net)
+        branches = (
+            self.b0(x, mode),
+            self.b1b(self.b1a(x, mode), mode),
+            self.b2b(self.b2a(x, mode), mode),
+            self.b3b(pooled, mode),
+        )
+        return jnp.concatenate(branches, axis=-1)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every layer must know: the dialect, the form of the kernels, the mapped axis that batch statistics span."""
+
+    dialect: Dialect
+    form: primitives.Form = "auto"
+    axis_name: str | None = None
+
+
+def max_pool(x: jax.Array, window, strides, net: Settings) -> jax.Array:
+    """A max pool under the dialect's padding."""
+    dialect = net.dialect
+    pads = []
+    for size, k, s in zip(x.shape[1:4], window, strides, strict=True):
+        pads.append(same_padding(size, k, s, dialect.static_padding))
+    x = jnp.pad(x, ((0, 0), *pads, (0, 0)), constant_values=dialect.pool_pad)
+    extra = [(0, 0)] * 3
+    if dialect.static_padding:
+        # torch's ceil_mode: a last, partial window counts if it starts inside the padded input.
+        for axis, (k, s) in enumerate(zip(window, strides, strict=True)):
+            size = x.shape[axis + 1]
+            out = -(-(size - k) // s) + 1
+            out -= (out - 1) * s >= size
+            extra[axis] = (0, max((out - 1) * s + k - size, 0))
+    return primitives.max_pool3d(x, window, strides, extra, -math.inf, net.form)
+
+
+class I3D(nnx.Module):
+    """The backbone, from frames to a feature of ``1024 * width`` entries per temporal position."""
+
+    def __init__(
+        self, *, rngs: nnx.Rngs, dialect: str = "piergiaj", width: float = 1.0, num_classes: int = 0,
+        form: primitives.Form = "auto", axis_name: str | None = None,
+    ):  # fmt: skip
+        """Makes the network.
+
+        Args:
+          rngs: source of the initial weights.
+          dialect: a key of :data:`DIALECTS`.
+          width: multiplier of every channel count.
+          num_classes: logits of a classifier on top (400 in the Kinetics files); 0 for none.
+          form: of the kernels, see :mod:`aqa_jax.models.primitives`.
+          axis_name: mapped axis over which batch statistics are taken.
+        """
+        net = Settings(DIALECTS[dialect], form, axis_name)
+        c64, c192 = scaled(64, width), scaled(192, width)
+        self.Conv3d_1a_7x7 = Unit(3, c64, (7, 7, 7), (2, 2, 2), net, rngs)
+        self.Conv3d_2b_1x1 = Unit(c64, c64, (1, 1, 1), (1, 1, 1), net, rngs)
+        self.Conv3d_2c_3x3 = Unit(c64, c192, (3, 3, 3), (1, 1, 1), net, rngs)
+        channels = c192
+        for name, published in MIXED.items():
+            branches = tuple(scaled(c, width) for c in published)
+            setattr(self, name, Mixed(channels, branches, net, rngs))
+            channels = branches[0] + branches[2] + branches[4] + branches[5]
+        self.feature_size = channels
+        self.net = net
+        self.logits = Classifier(channels, num_classes, rngs) if num_classes else None
+
+    def endpoints(self, video: jax.Array, mode: BNMode = "frozen") -> Iterator[tuple[str, jax.Array]]:
+        """Name and activation of every layer in :data:`ENDPOINTS`, one after the other."""
+        x = video
+        for name in ENDPOINTS:
+            x = max_pool(x, *_POOLS[name], self.net) if name in _POOLS else getattr(self, name)(x, mode)
+            yield name, x
+
+    def __call__(self, video: jax.Array, mode: BNMode = "frozen") -> jax.Array:
+        """Features of a clip.
+
+        Args:
+          video: [B, T, H, W, 3], already normalised; its dtype is the compute dtype.
+          mode: batch normalisation by the running statistics (``frozen``) or by the batch's (``batch``).
+
+        Returns:
+          [B, T', C] float32: the average pool (2, 7, 7) over Mixed_5c, then the mean over what space is left (one
+          position at 224 px, so there the published feature). T' is 1 for 16 frames, 3 for 32.
+        """
+        *_, (_, x) = self.endpoints(video, mode)
+        return self.pool(x)
+
+    def pool(self, mixed_5c: jax.Array) -> jax.Array:
+        """[B, T, H, W, C] of Mixed_5c -> features [B, T', C] float32."""
+        return primitives.avg_pool3d(mixed_5c.astype(jnp.float32), (2, 7, 7)).mean((2, 3))
+
+    def classify(self, features: jax.Array) -> jax.Array:
+        """[B, T', C] -> logits [B, classes], averaged over time as the originals do."""
+        assert self.logits is not None, "made with num_classes=0"
+        return (features @ self.logits.kernel[0, 0, 0] + self.logits.bias[...]).mean(1)

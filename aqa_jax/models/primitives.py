@@ -1,0 +1,122 @@
+"""The 3-D operations of an inflated network, in a plain XLA form and a CPU form.
+
+XLA's CPU back end is fast at 2-D convolutions and slow at 3-D ones, at ``reduce_window`` and at its gradient. The CPU
+forms say the same in terms that it is fast at: temporal taps become channels of one 2-D convolution, a 1x1x1
+convolution becomes a matrix product, and a max pool becomes shifted maxima, one axis at a time, with a gradient that
+only looks up which tap won. Both forms are tested against each other in float64.
+
+Layouts: activations ``[B, T, H, W, C]``, kernels ``[kt, kh, kw, C, O]``. Padding is explicit, one ``(low, high)`` pair for
+each of T, H, W.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+Form = Literal["auto", "plain", "cpu"]
+Padding = Sequence[tuple[int, int]]
+
+
+def resolve_form(form: Form) -> Literal["plain", "cpu"]:
+    """The form that ``"auto"`` stands for on the default backend."""
+    if form == "auto":
+        return "cpu" if jax.default_backend() == "cpu" else "plain"
+    return form
+
+
+def conv3d(
+    x: jax.Array, kernel: jax.Array, strides: Sequence[int] = (1, 1, 1), padding: Padding = ((0, 0),) * 3, form: Form = "auto"
+) -> jax.Array:
+    """Cross-correlation of ``x`` [B, T, H, W, C] with ``kernel`` [kt, kh, kw, C, O], in the dtype of ``x``."""
+    kernel = kernel.astype(x.dtype)
+    if resolve_form(form) == "plain":
+        return lax.conv_general_dilated(
+            x, kernel, tuple(strides), list(padding), dimension_numbers=("NDHWC", "DHWIO", "NDHWC")
+        )
+    if kernel.shape[:3] == (1, 1, 1) and tuple(strides) == (1, 1, 1) and not any(map(any, padding)):
+        return jnp.einsum("bthwc,co->bthwo", x, kernel[0, 0, 0])
+    return _conv3d_by_2d(x, kernel, tuple(strides), tuple(padding))
+
+
+def _conv3d_by_2d(x, kernel, strides, padding):
+    kt, kh, kw, channels, out_channels = kernel.shape
+    x = jnp.pad(x, ((0, 0), tuple(padding[0]), (0, 0), (0, 0), (0, 0)))
+    batch, time, height, width, _ = x.shape
+    out_time = (time - kt) // strides[0] + 1
+    span = (out_time - 1) * strides[0] + 1
+    taps = [lax.slice_in_dim(x, k, k + span, strides[0], axis=1) for k in range(kt)]
+    stacked = jnp.concatenate(taps, axis=-1).reshape(batch * out_time, height, width, kt * channels)
+    flat_kernel = jnp.transpose(kernel, (1, 2, 0, 3, 4)).reshape(kh, kw, kt * channels, out_channels)
+    y = lax.conv_general_dilated(
+        stacked, flat_kernel, strides[1:], list(padding[1:]), dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    return y.reshape(batch, out_time, *y.shape[1:])
+
+
+def max_pool3d(
+    x: jax.Array, window: Sequence[int], strides: Sequence[int], padding: Padding, pad_value: float = 0.0, form: Form = "auto"
+) -> jax.Array:
+    """Maximum over ``window`` of ``x`` [B, T, H, W, C], with ``pad_value`` outside.
+
+    Where several entries of a window share the maximum, the gradient goes to the first in (T, H, W) order, as in torch.
+    """
+    x = jnp.pad(x, ((0, 0), *map(tuple, padding), (0, 0)), constant_values=pad_value)
+    if resolve_form(form) == "plain":
+        return lax.reduce_window(x, jnp.array(-jnp.inf, x.dtype), lax.max, (1, *window, 1), (1, *strides, 1), "VALID")
+    # Width first, time last: a tie is then decided for the earliest time, then row, then column.
+    for axis in (3, 2, 1):
+        x = _max_pool_axis(x, axis, window[axis - 1], strides[axis - 1])
+    return x
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+def _max_pool_axis(x, axis, window, stride):
+    return _max_and_tap(x, axis, window, stride)[0]
+
+
+def _max_and_tap(x, axis, window, stride):
+    if window == 1 and stride == 1:
+        return x, None
+    span = (x.shape[axis] - window) // stride * stride + 1
+    best = lax.slice_in_dim(x, 0, span, stride, axis=axis)
+    tap = jnp.zeros(best.shape, jnp.int8)
+    for k in range(1, window):
+        candidate = lax.slice_in_dim(x, k, k + span, stride, axis=axis)
+        # NaN must win, or a poisoned input would pass unseen.
+        wins = (candidate > best) | jnp.isnan(candidate)
+        tap = jnp.where(wins, jnp.int8(k), tap)
+        best = jnp.where(wins, candidate, best)
+    return best, tap
+
+
+def _max_pool_axis_fwd(x, axis, window, stride):
+    best, tap = _max_and_tap(x, axis, window, stride)
+    return best, (tap, x.shape[axis])
+
+
+def _max_pool_axis_bwd(axis, window, stride, residuals, g):
+    tap, size = residuals
+    if tap is None:
+        return (g,)
+    span = (size - window) // stride * stride + 1
+    total = None
+    for k in range(window):
+        config = [(0, 0, 0)] * g.ndim
+        config[axis] = (k, size - k - span, stride - 1)
+        part = lax.pad(jnp.where(tap == k, g, 0), jnp.zeros((), g.dtype), config)
+        total = part if total is None else total + part
+    return (total,)
+
+
+_max_pool_axis.defvjp(_max_pool_axis_fwd, _max_pool_axis_bwd)
+
+
+def avg_pool3d(x: jax.Array, window: Sequence[int]) -> jax.Array:
+    """Mean over ``window`` at stride 1 without padding; a window larger than ``x`` is cut to its size."""
+    window = tuple(min(w, s) for w, s in zip(window, x.shape[1:4], strict=True))
+    total = lax.reduce_window(x, jnp.zeros((), x.dtype), lax.add, (1, *window, 1), (1,) * 5, "VALID")
+    return total / (window[0] * window[1] * window[2])
