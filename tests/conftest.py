@@ -10,7 +10,7 @@ os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
-from absl import flags  # noqa: E402
+from absl import flags
 
 # Grain reads absl flags, which only absl.app.run parses.
 flags.FLAGS.mark_as_parsed()

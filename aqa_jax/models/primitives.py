@@ -66,7 +66,7 @@ def max_pool3d(
     """
     x = jnp.pad(x, ((0, 0), *map(tuple, padding), (0, 0)), constant_values=pad_value)
     if resolve_form(form) == "plain":
-        return lax.reduce_window(x, jnp.array(-jnp.inf, x.dtype), lax.max, (1, *window, 1), (1, *strides, 1), "VALID")
+        return lax.reduce_window(x, -jnp.inf, lax.max, (1, *window, 1), (1, *strides, 1), "VALID")
     # Width first, time last: a tie is then decided for the earliest time, then row, then column.
     for axis in (3, 2, 1):
         x = _max_pool_axis(x, axis, window[axis - 1], strides[axis - 1])
@@ -118,5 +118,5 @@ _max_pool_axis.defvjp(_max_pool_axis_fwd, _max_pool_axis_bwd)
 def avg_pool3d(x: jax.Array, window: Sequence[int]) -> jax.Array:
     """Mean over ``window`` at stride 1 without padding; a window larger than ``x`` is cut to its size."""
     window = tuple(min(w, s) for w, s in zip(window, x.shape[1:4], strict=True))
-    total = lax.reduce_window(x, jnp.zeros((), x.dtype), lax.add, (1, *window, 1), (1,) * 5, "VALID")
+    total = lax.reduce_window(x, 0.0, lax.add, (1, *window, 1), (1,) * 5, "VALID")
     return total / (window[0] * window[1] * window[2])
