@@ -1,0 +1,1 @@
+"""Foreign and own weight files -> our parameter tree, and back."""
