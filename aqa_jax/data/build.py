@@ -1,0 +1,80 @@
+"""Build a dataset by name, without TensorFlow: what `--mode build` calls."""
+
+import dataclasses
+import hashlib
+import importlib
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from aqa_jax.data.builder import VideoBuilderConfig, VideoDatasetBuilder
+from aqa_jax.errors import ConfigError, DataError
+
+BUILDERS = Path(__file__).resolve().parents[2] / "data_builders"
+
+
+def builder_class(name: str) -> type[VideoDatasetBuilder]:
+    """The `Builder` of `data_builders/<name>`, or of the folder that `name` is a path to."""
+    folder = Path(name) if os.sep in name else BUILDERS / name
+    if not (folder / f"{folder.name}_dataset_builder.py").is_file():
+        known = sorted(path.parent.name for path in BUILDERS.glob("*/*_dataset_builder.py"))
+        raise ConfigError(f"no dataset builder {name!r}; there are {', '.join(known)}, or give the path of a folder")
+    parent = str(folder.resolve().parent)
+    if parent not in sys.path:
+        sys.path.append(parent)  # at the end, and for good: spawned workers get the same path
+    return importlib.import_module(f"{folder.name}.{folder.name}_dataset_builder").Builder
+
+
+def make_config(cls: type[VideoDatasetBuilder], options: Mapping[str, Any]) -> VideoBuilderConfig:
+    """The default config with `options` changed; its name, a folder on disk, tells different options apart."""
+    default = cls.BUILDER_CONFIGS[0]
+    known = default.options()
+    for key, value in options.items():
+        if key not in known:
+            near = get_close_matches(key, known, n=1)
+            raise ConfigError(
+                f"{cls.name} has no option {key!r}" + (f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(known)}")
+            )
+        if known[key] is not None and not isinstance(value, type(known[key])):
+            raise ConfigError(f"{cls.name}: option {key!r} is a {type(known[key]).__name__}, got {value!r}")
+    changed = {key: value for key, value in options.items() if value != known[key]}
+    if not changed:
+        return default
+    digest = hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:8]
+    return dataclasses.replace(default, name=f"{default.name}-{digest}", **changed)
+
+
+def build(
+    builder_name: str,
+    *,
+    data_dir: str | os.PathLike[str],
+    raw_dir: str | os.PathLike[str] | None = None,
+    options: Mapping[str, Any] | None = None,
+    workers: int | None = None,
+) -> Path:
+    """Build a dataset and return its directory, for `VideoStore.open`; returns at once when it is already there.
+
+    Args:
+      builder_name: folder in `data_builders/`, or the path of a folder like those.
+      data_dir: where datasets live; the dataset becomes `<data_dir>/<name>/<config>/<version>`.
+      raw_dir: the raw data, for builders that need some.
+      options: fields of the builder's config that differ from its defaults.
+      workers: processes; by default one a core, 0 for none but this one.
+
+    Raises:
+      ConfigError: no such builder or option.
+      DataError: the raw data is missing or bad; nothing is left behind.
+    """
+    cls = builder_class(builder_name)
+    builder = cls(data_dir=os.fspath(data_dir), config=make_config(cls, options or {}))
+    if not builder.is_prepared():
+        builder.workers = workers
+        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=raw_dir))
+    return Path(builder.data_dir)

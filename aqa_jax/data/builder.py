@@ -1,0 +1,279 @@
+"""Base class of the dataset builders: TFDS metadata and directories, videos rendered in parallel, bounded memory.
+
+A builder says which videos there are (`video_specs`) and how one becomes frames (`renderer`); everything on disk is
+done here. TFDS's own writer is not used: with shuffling off it sorts a whole split in memory.
+"""
+
+import collections
+import contextlib
+import dataclasses
+import fcntl
+import functools
+import math
+import multiprocessing
+import os
+import shutil
+import sys
+import types
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from tqdm import tqdm
+
+from aqa_jax.data.encode import FrameFormat, Renderer, read_spool, spool_videos, start_worker
+from aqa_jax.data.video_store import Fingerprint, RecordWriter, Table
+from aqa_jax.errors import DataError
+
+REQUIRED_COLUMNS = ("id", "group", "score", "difficulty", "judges", "eval_start")
+
+
+@dataclasses.dataclass(eq=False)
+class VideoBuilderConfig(tfds.core.BuilderConfig):
+    """Options of a builder; subclass it to add more. `tfds build --config '{"name": ..., "height": ...}'` sets them.
+
+    Attributes:
+      height: stored frame height in pixels.
+      width: stored frame width in pixels.
+      jpeg_quality: 0-100; from 95 up chroma is not subsampled.
+    """
+
+    height: int = 256
+    width: int = 456
+    jpeg_quality: int = 90
+
+    def options(self) -> dict[str, Any]:
+        """The options alone, without TFDS's own fields."""
+        own = {field.name for field in dataclasses.fields(tfds.core.BuilderConfig)}
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in own}
+
+
+class _LocalInfo(tfds.core.DatasetInfo):
+    """Dataset info that asks no server whether it knows the dataset."""
+
+    def initialize_from_bucket(self) -> None:
+        pass
+
+
+class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """Subclass as `Builder` in `<name>/<name>_dataset_builder.py`.
+
+    Set VERSION, BUILDER_CONFIGS (one default config), SPLITS; implement `video_specs` and `renderer`.
+    """
+
+    SPLITS: Sequence[str] = ("train", "test")
+    DEFAULT_WORKERS: int | None = None  # processes; None: one a core; 0: render in this process
+
+    workers: int | None = None
+    raw_dir: Path | None = None
+
+    def __init__(self, *, file_format: str | None = None, **kwargs: Any):
+        """As TFDS's, with array_record as the only format."""
+        if file_format not in (None, "array_record", tfds.core.FileFormat.ARRAY_RECORD):
+            raise DataError(f"videos are stored as array_record, not {file_format!r}")
+        super().__init__(file_format="array_record", **kwargs)
+
+    # What a builder provides.
+
+    def video_specs(self, split: str) -> Sequence[Any]:
+        """One small picklable spec a video, in the order to store them. `self.raw_dir` is where the raw data lies."""
+        raise NotImplementedError
+
+    def renderer(self) -> Renderer:
+        """A module-level function (or a functools.partial of one) of a module that imports neither jax nor tfds.
+
+        It turns a spec into (frames, row): an iterable of uint8 RGB [height, width, 3], and a dict with at least
+        `id`, `group`, `score`, `difficulty` (None if unknown), `judges` (list, may be empty), `eval_start`.
+        """
+        raise NotImplementedError
+
+    def describe(self) -> dict[str, Any]:
+        """More metadata, as plain JSON values: `score_range` [low, high], `judge_rule`, `traps`, ..."""
+        return {}
+
+    # What TFDS asks for.
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        texts = self.get_metadata()
+        return _LocalInfo(
+            builder=self,
+            description=texts.description,
+            citation=texts.citation,
+            features=tfds.features.FeaturesDict({"frames": tfds.features.Sequence(np.object_)}),
+            metadata=tfds.core.MetadataDict(),
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager: Any) -> Any:
+        raise NotImplementedError("_generate_splits writes the records")
+
+    def _generate_examples(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError("_generate_splits writes the records")
+
+    def _make_download_manager(self, *, download_config: Any, **_: Any) -> Any:
+        """Nothing is ever downloaded: only where the raw data lies is passed on."""
+        return types.SimpleNamespace(manual_dir=download_config.manual_dir, downloaded_size=0)
+
+    def _log_download_bytes(self) -> None:
+        print(f"building {self.name} in {self.data_dir}", file=sys.stderr)
+
+    def download_and_prepare(self, **kwargs: Any) -> None:
+        """Build, unless it is built. One process at a time; what a killed build left behind is removed."""
+        final = Path(self.data_dir)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with _exclusive(final.parent / f".{final.name}.lock"):
+            for stale in final.parent.glob(f"incomplete.*_{final.name}"):
+                shutil.rmtree(stale)
+            super().download_and_prepare(**kwargs)
+
+    def _generate_splits(self, dl_manager: Any, download_config: Any) -> list[tfds.core.SplitInfo]:
+        if self.MANUAL_DOWNLOAD_INSTRUCTIONS:
+            self.raw_dir = dl_manager.manual_dir and Path(dl_manager.manual_dir)
+            if self.raw_dir is None or not self.raw_dir.is_dir():
+                where = f"nothing at {self.raw_dir}" if self.raw_dir else "no folder given"
+                raise DataError(f"{self.name} needs its raw data: {where}. {self.MANUAL_DOWNLOAD_INSTRUCTIONS}")
+        config = self.builder_config
+        form = FrameFormat(config.height, config.width, config.jpeg_quality)
+        specs = {split: list(self.video_specs(split)) for split in self.SPLITS}
+        if download_config.max_examples_per_split:
+            specs = {split: some[: download_config.max_examples_per_split] for split, some in specs.items()}
+        for split, some in specs.items():
+            if not some:
+                raise DataError(f"{self.name}: split {split!r} has no videos")
+        directory = Path(self.data_dir)
+        fingerprint, rows, infos, shards = Fingerprint(), [], [], {}
+        workers = self.workers if self.workers is not None else len(os.sched_getaffinity(0))
+        with _Pool(workers, self.renderer(), form, directory) as pool:
+            for split, some in specs.items():
+                writer = RecordWriter(directory, self.name, split)
+                first = 0
+                progress = tqdm(pool.videos(some), total=len(some), desc=f"{self.name} {split}", unit="video", disable=None)
+                for row, records in progress:
+                    for record in records:
+                        writer.write(record)
+                        fingerprint.add(split, record)
+                    num_records = row.pop("num_records")
+                    rows.append({**row, "split": split, "first_record": first})
+                    first += num_records
+                paths = writer.close()
+                shards[split] = [
+                    {"name": path.name, "bytes": path.stat().st_size, "records": length}
+                    for path, length in zip(paths, writer.lengths, strict=True)
+                ]
+                infos.append(
+                    tfds.core.SplitInfo(
+                        name=split,
+                        shard_lengths=writer.lengths,
+                        num_bytes=writer.num_bytes,
+                        filename_template=self._get_filename_template(split_name=split),
+                    )
+                )
+        table = make_table(rows)
+        self.info.metadata.update(
+            self.describe(),
+            table=table,
+            frame_size=[form.height, form.width],
+            options=config.options(),
+            shards=shards,
+            fingerprint=fingerprint.result(table),
+        )
+        return infos
+
+
+def make_table(rows: list[dict[str, Any]]) -> Table:
+    """Columns from rows; DataError on missing columns, repeated ids (within or across splits) or scores that are no number."""
+    for row in rows:
+        if missing := [name for name in REQUIRED_COLUMNS if name not in row]:
+            raise DataError(f"video {row.get('id')!r}: the renderer's row lacks {', '.join(missing)}")
+    splits: dict[str, list[str]] = collections.defaultdict(list)
+    for row in rows:
+        splits[row["id"]].append(row["split"])
+    if repeated := {id_: where for id_, where in splits.items() if len(where) > 1}:
+        listed = ", ".join(f"{id_} ({' and '.join(where)})" for id_, where in repeated.items())
+        raise DataError(f"the same id more than once: {listed}; every video needs its own id and one split")
+    if bad := [row["id"] for row in rows if row["score"] is None or not math.isfinite(row["score"])]:
+        raise DataError(f"the score is not a number for: {', '.join(bad)}; correct or exclude these videos")
+    names = sorted({name for row in rows for name in row}, key=lambda name: (name not in REQUIRED_COLUMNS, name))
+    return {name: [_plain(row.get(name)) for row in rows] for name in names}
+
+
+def _plain(value: Any) -> Any:
+    """JSON has neither NaN nor numpy numbers."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class _Pool:
+    """Renders videos in spawned processes, in order, with a bounded number of tasks under way."""
+
+    def __init__(self, workers: int, render: Renderer, form: FrameFormat, directory: Path):
+        self._workers, self._directory, self._tasks = workers, directory, 0
+        self._spool = functools.partial(spool_videos, render)
+        self._form = form
+        context = multiprocessing.get_context("spawn")
+        self._executor = (
+            ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker) if workers else None
+        )
+
+    def __enter__(self) -> "_Pool":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self._executor:
+            self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def _submit(self, specs: Sequence[Any]) -> tuple[str, Future[list[dict[str, Any]]]]:
+        path = str(self._directory / f"spool-{self._tasks}")
+        self._tasks += 1
+        if self._executor:
+            with _bare_main():
+                return path, self._executor.submit(self._spool, specs, self._form, path)
+        future: Future[list[dict[str, Any]]] = Future()
+        future.set_result(self._spool(specs, self._form, path))
+        return path, future
+
+    def videos(self, specs: Sequence[Any]) -> Iterator[tuple[dict[str, Any], Iterator[bytes]]]:
+        """Yields (row, its records) of every spec in order; the records must be consumed before the next video."""
+        size = max(1, min(16, len(specs) // max(1, 8 * self._workers)))
+        waiting = iter([specs[start : start + size] for start in range(0, len(specs), size)])
+        pending: collections.deque[tuple[str, Future[list[dict[str, Any]]]]] = collections.deque()
+        while True:
+            while len(pending) < max(1, 2 * self._workers) and (task := next(waiting, None)) is not None:
+                pending.append(self._submit(task))
+            if not pending:
+                return
+            path, future = pending.popleft()
+            rows = future.result()
+            records = read_spool(path)
+            for row in rows:
+                yield row, (next(records) for _ in range(row["num_records"]))
+            os.unlink(path)
+
+
+@contextlib.contextmanager
+def _bare_main() -> Iterator[None]:
+    """Spawned processes run the caller's script again unless `__main__` is empty; they need nothing of it."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+@contextlib.contextmanager
+def _exclusive(path: Path) -> Iterator[None]:
+    """Hold the lock file; the system frees it when the process dies."""
+    with open(path, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"another process is building here; waiting for it ({path})", file=sys.stderr)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,101 @@
+"""Worker side of a dataset build: render videos, compress their frames, spool the records to a file.
+
+Spawned workers import this module, so it stays light: numpy and OpenCV only. Records go through a file and never
+through the pipe of the pool: memory stays constant however long a video is.
+"""
+
+import os
+import struct
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing import parent_process
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from aqa_jax.data.decode import cv2
+from aqa_jax.data.records import FRAMES_PER_RECORD, encode_record
+from aqa_jax.errors import DataError
+
+# A renderer turns one picklable spec into (frames, row): uint8 RGB [H, W, 3] arrays, and the row of the video table.
+Renderer = Callable[[Any], tuple[Iterable[np.ndarray], dict[str, Any]]]
+_LENGTH = struct.Struct("<I")
+
+
+@dataclass(frozen=True)
+class FrameFormat:
+    """How frames are stored: size in pixels and JPEG quality (0-100; from 95 up without chroma subsampling)."""
+
+    height: int
+    width: int
+    jpeg_quality: int
+
+
+def encode_jpeg(frame: np.ndarray, quality: int) -> bytes:
+    """Compress one uint8 RGB frame [H, W, 3]."""
+    parameters = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    if quality >= 95:
+        parameters += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    ok, data = cv2.imencode(".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), parameters)
+    if not ok:
+        raise DataError(f"OpenCV could not compress a frame of shape {frame.shape}")
+    return data.tobytes()
+
+
+def start_worker() -> None:
+    """Initialise a pool worker: one thread, and no life after the parent's."""
+    cv2.setNumThreads(1)
+    parent = parent_process()
+    if parent is not None:
+
+        def watch() -> None:
+            parent.join()
+            os._exit(1)
+
+        threading.Thread(target=watch, daemon=True).start()
+
+
+def spool_videos(render: Renderer, specs: Sequence[Any], form: FrameFormat, path: str) -> list[dict[str, Any]]:
+    """Render `specs` in order into the file `path`; returns their table rows with `num_frames` and `num_records`."""
+    rows = []
+    with open(path, "wb") as file:
+        for spec in specs:
+            frames, row = render(spec)
+            rows.append({**row, **_spool_frames(frames, str(row.get("id")), form, file)})
+    return rows
+
+
+def _spool_frames(frames: Iterable[np.ndarray], name: str, form: FrameFormat, file: BinaryIO) -> dict[str, int]:
+    num_frames = num_records = 0
+    chunk: list[bytes] = []
+    for frame in frames:
+        if frame.shape != (form.height, form.width, 3) or frame.dtype != np.uint8:
+            raise DataError(
+                f"video {name!r}, frame {num_frames}: {frame.dtype} {frame.shape}, but the dataset stores uint8 "
+                f"({form.height}, {form.width}, 3); resize in the renderer or change the builder's height and width"
+            )
+        chunk.append(encode_jpeg(frame, form.jpeg_quality))
+        num_frames += 1
+        if len(chunk) == FRAMES_PER_RECORD:
+            num_records += _write_record(chunk, file)
+            chunk = []
+    if chunk:
+        num_records += _write_record(chunk, file)
+    if not num_frames:
+        raise DataError(f"video {name!r} has no frames")
+    return {"num_frames": num_frames, "num_records": num_records}
+
+
+def _write_record(chunk: list[bytes], file: BinaryIO) -> int:
+    record = encode_record(chunk)
+    file.write(_LENGTH.pack(len(record)))
+    file.write(record)
+    return 1
+
+
+def read_spool(path: str) -> Iterator[bytes]:
+    """Yields the records of a spool file in order."""
+    with open(path, "rb") as file:
+        while head := file.read(_LENGTH.size):
+            yield file.read(_LENGTH.unpack(head)[0])

@@ -1,0 +1,275 @@
+"""The on-disk layout of a dataset: records of eight JPEG frames in array_record files, and a table of its videos.
+
+    <data_dir>/<name>/<config>/<version>/
+        dataset_info.json, features.json     as TFDS writes them
+        metadata.json                        the table, frame size, fingerprint, and what the builder reports
+        <name>-<split>.array_record-00000-of-00001
+
+A dataset directory is renamed into place when it is whole; `VideoStore.open` refuses anything else.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
+
+from aqa_jax.data.decode import decode_jpeg
+from aqa_jax.data.records import FRAMES_PER_RECORD, decode_record
+from aqa_jax.errors import DataError, DecodeError
+
+Table = dict[str, list[Any]]  # column -> one value a video; None where there is none
+MAX_SHARD_BYTES = 1 << 30
+
+
+def shard_name(dataset: str, split: str, index: int, count: int) -> str:
+    """File name of one shard, as TFDS names it."""
+    return f"{dataset}-{split}.array_record-{index:05d}-of-{count:05d}"
+
+
+class RecordWriter:
+    """Writes the records of one split into shards of about a gigabyte."""
+
+    def __init__(self, directory: str | os.PathLike[str], dataset: str, split: str, *, max_bytes: int = MAX_SHARD_BYTES):
+        self.directory, self.dataset, self.split, self.max_bytes = Path(directory), dataset, split, max_bytes
+        self.lengths: list[int] = []
+        self.num_bytes = 0
+        self._shard_bytes = 0
+        self._writer: ArrayRecordWriter | None = None
+
+    def _part(self, index: int) -> Path:
+        return self.directory / f"part-{self.split}-{index:05d}"
+
+    def write(self, record: bytes) -> None:
+        """Append one record."""
+        if self._writer is None or self._shard_bytes >= self.max_bytes:
+            self._close_shard()
+            # JPEGs do not compress; one record a group gives random access.
+            options = "group_size:1,uncompressed"
+            self._writer = ArrayRecordWriter(str(self._part(len(self.lengths))), options)
+            self.lengths.append(0)
+            self._shard_bytes = 0
+        self._writer.write(record)
+        self.lengths[-1] += 1
+        self._shard_bytes += len(record)
+        self.num_bytes += len(record)
+
+    def _close_shard(self) -> None:
+        if self._writer is None:
+            return
+        path, whole = self._part(len(self.lengths) - 1), self._writer.ok()
+        self._writer.close()
+        self._writer = None
+        if not whole or ArrayRecordReader(str(path)).num_records() != self.lengths[-1]:
+            raise DataError(f"{path} could not be written whole: is the disk full?")
+
+    def close(self) -> list[Path]:
+        """Finish the last shard and give all their final names."""
+        self._close_shard()
+        paths = []
+        for index in range(len(self.lengths)):
+            paths.append(self.directory / shard_name(self.dataset, self.split, index, len(self.lengths)))
+            os.replace(self._part(index), paths[-1])
+        return paths
+
+
+class Fingerprint:
+    """sha256 over the table and, per split, over every record in order."""
+
+    def __init__(self) -> None:
+        self._splits: dict[str, Any] = {}
+
+    def add(self, split: str, record: bytes) -> None:
+        """Take in the next record of `split`."""
+        digest = self._splits.setdefault(split, hashlib.sha256())
+        digest.update(len(record).to_bytes(8, "little"))
+        digest.update(record)
+
+    def result(self, table: Table) -> str:
+        """Hex digest."""
+        whole = hashlib.sha256(json.dumps(table, sort_keys=True).encode())
+        for split in sorted(self._splits):
+            whole.update(split.encode() + self._splits[split].digest())
+        return whole.hexdigest()
+
+
+class VideoTable:
+    """One row a video. Columns as numpy arrays: text as objects, numbers with NaN where there is none."""
+
+    def __init__(self, columns: Table):
+        self._columns = {name: _as_array(values) for name, values in columns.items()}
+        self._ids = {id_: row for row, id_ in enumerate(columns["id"])}
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Column names."""
+        return tuple(self._columns)
+
+    def column(self, name: str) -> np.ndarray:
+        """Values of one column, [rows]; lists of numbers as float32 [rows, longest] padded with NaN."""
+        if name not in self._columns:
+            raise DataError(f"the dataset has no column {name!r}; it has {', '.join(self._columns)}")
+        return self._columns[name]
+
+    def rows(self, split: str) -> np.ndarray:
+        """Row numbers of one split, int64, in stored order."""
+        rows = np.flatnonzero(self.column("split") == split)
+        if not len(rows):
+            raise DataError(f"the dataset has no split {split!r}; it has {', '.join(sorted(set(self.column('split'))))}")
+        return rows
+
+    def row(self, id_: str) -> int:
+        """Row number of the video with this id."""
+        if id_ not in self._ids:
+            raise DataError(f"the dataset has no video {id_!r}")
+        return self._ids[id_]
+
+
+def _as_array(values: Sequence[Any]) -> np.ndarray:
+    present = [value for value in values if value is not None]
+    if present and all(isinstance(value, list) for value in present):
+        out = np.full((len(values), max(len(value) for value in present)), np.nan, np.float32)
+        for row, value in enumerate(values):
+            out[row, : len(value or [])] = value or []
+        return out
+    if present and all(isinstance(value, str) for value in present):
+        return np.array([value or "" for value in values], object)
+    if len(present) == len(values) and all(isinstance(value, int) for value in values):
+        return np.array(values, np.int64)
+    return np.array([np.nan if value is None else value for value in values], np.float64)
+
+
+class VideoStore:
+    """Reader of one built dataset. Safe to share between threads."""
+
+    def __init__(self, directory: Path, metadata: dict[str, Any]):
+        self.directory, self.metadata = directory, metadata
+        self.table = VideoTable(metadata["table"])
+        self.frame_size: tuple[int, int] = tuple(metadata["frame_size"])
+        self._split = self.table.column("split")
+        self._first_record = self.table.column("first_record")
+        self._num_frames = self.table.column("num_frames")
+        self._ids = self.table.column("id")
+        self._ends = {s: np.cumsum([shard["records"] for shard in v]) for s, v in metadata["shards"].items()}
+        self._readers: dict[tuple[str, int], ArrayRecordReader] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return VideoStore, (self.directory, self.metadata)
+
+    @classmethod
+    def open(cls, directory: str | os.PathLike[str]) -> "VideoStore":
+        """Open the dataset in `directory`; DataError when it is missing, half-made or its files changed size."""
+        path = Path(directory)
+        advice = "build it with `python run.py --config configs/NAME.py --workdir DIR --mode build`"
+        if not path.is_dir():
+            raise DataError(f"no dataset at {path}: {advice}")
+        if not (path / "metadata.json").is_file() or not (path / "dataset_info.json").is_file():
+            found = sorted(str(p.parent) for p in path.glob("*/metadata.json"))
+            hint = f"; did you mean {', '.join(found)}?" if found else ""
+            raise DataError(f"{path} is not a whole dataset (a build that was cut off?){hint}: {advice}")
+        try:
+            metadata = json.loads((path / "metadata.json").read_text())
+            shards = [shard for split in metadata["shards"].values() for shard in split]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{path}/metadata.json cannot be read: remove {path} and {advice}") from error
+        for shard in shards:
+            size = (path / shard["name"]).stat().st_size if (path / shard["name"]).is_file() else None
+            if size != shard["bytes"]:
+                state = "missing" if size is None else f"{size} bytes instead of {shard['bytes']}"
+                raise DataError(f"{path / shard['name']} is {state}: remove {path} and {advice}")
+        return cls(path, metadata)
+
+    def verify(self) -> None:
+        """Read everything again and compare with the fingerprint; DataError when a byte has changed."""
+        fingerprint = Fingerprint()
+        for split, ends in self._ends.items():
+            for start in range(0, int(ends[-1]), 64):
+                for record in self._records(split, range(start, min(start + 64, int(ends[-1])))):
+                    fingerprint.add(split, record)
+        if fingerprint.result(self.metadata["table"]) != self.metadata["fingerprint"]:
+            raise DataError(f"{self.directory}: the files differ from what was built; remove it and build again")
+
+    def _records(self, split: str, positions: Iterable[int]) -> list[bytes]:
+        """Raw records by their position in the split, in the order asked for."""
+        out: list[bytes] = []
+        for position in positions:
+            shard = int(np.searchsorted(self._ends[split], position, side="right"))
+            start = int(self._ends[split][shard - 1]) if shard else 0
+            try:
+                out += self._reader(split, shard).read([int(position) - start])
+            except (RuntimeError, ValueError, IndexError) as error:
+                name = self.metadata["shards"][split][shard]["name"]
+                raise DataError(f"{self.directory / name} is damaged; remove {self.directory} and build again") from error
+        return out
+
+    def _jpegs(self, record: bytes) -> list[memoryview]:
+        try:
+            return decode_record(record)
+        except ValueError as error:
+            raise DataError(f"{self.directory}: {error}; remove it and build again") from error
+
+    def _reader(self, split: str, shard: int) -> ArrayRecordReader:
+        reader = self._readers.get((split, shard))
+        if reader is None:
+            path = self.directory / self.metadata["shards"][split][shard]["name"]
+            options = "readahead_buffer_size:0,max_parallelism:0"
+            reader = ArrayRecordReader(str(path), options, file_reader_buffer_size=64 * 1024)
+            # Two threads may both get here: one reader is kept, the other is dropped.
+            reader = self._readers.setdefault((split, shard), reader)
+        return reader
+
+    def read(
+        self,
+        row: int,
+        frames: np.ndarray,
+        *,
+        crop: tuple[int, int, int, int] | None = None,
+        flip: bool = False,
+        out: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Frames of one video, uint8 RGB [N, H, W, 3]; a frame asked for twice is decoded once.
+
+        Args:
+          row: row of the table.
+          frames: int [N], frame numbers from 0, in any order.
+          crop: (top, left, height, width) in pixels of the stored frames.
+          flip: mirror left and right.
+          out: array to fill instead of a new one.
+
+        Raises:
+          DecodeError: a stored JPEG is damaged; names the video and the frame.
+          DataError: a frame number outside the video, or a damaged file.
+        """
+        frames = np.asarray(frames)
+        top, left, height, width = crop or (0, 0, *self.frame_size)
+        if min(top, left) < 0 or top + height > self.frame_size[0] or left + width > self.frame_size[1]:
+            raise DataError(f"crop {crop} does not fit into the stored frames of {self.frame_size} pixels")
+        if out is None:
+            out = np.empty((len(frames), height, width, 3), np.uint8)
+        wanted, inverse = np.unique(frames, return_inverse=True)
+        if not len(wanted):
+            return out
+        id_, count = self._ids[row], int(self._num_frames[row])
+        if wanted[0] < 0 or wanted[-1] >= count:
+            raise DataError(f"video {id_!r} has frames 0..{count - 1}; {wanted[0]}..{wanted[-1]} asked for")
+        chunks, chunk_of = np.unique(wanted // FRAMES_PER_RECORD, return_inverse=True)
+        records = self._records(self._split[row], int(self._first_record[row]) + chunks)
+        places = np.split(np.argsort(inverse, kind="stable"), np.cumsum(np.bincount(inverse))[:-1])
+        at, jpegs = -1, []
+        for frame, chunk, targets in zip(wanted, chunk_of, places, strict=True):
+            if chunk != at:
+                at, jpegs = chunk, self._jpegs(records[chunk])
+            what = f"{self.directory}: video {id_!r}, frame {frame}"
+            image = decode_jpeg(jpegs[frame % FRAMES_PER_RECORD], what)
+            if image.shape[:2] != self.frame_size:
+                raise DecodeError(f"{what}: {image.shape[:2]} pixels instead of {self.frame_size}")
+            image = image[top : top + height, left : left + width]
+            out[targets] = image[:, ::-1] if flip else image
+        return out
