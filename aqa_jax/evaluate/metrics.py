@@ -1,0 +1,236 @@
+"""The field's metrics on one set of predictions, with bootstrap confidence intervals.
+
+A metric that the data do not define (a rank correlation of constants, an interval of three examples) is None,
+and the reason stands under "undefined". Nothing here is ever NaN.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from aqa_jax.errors import DataError, RunError
+from aqa_jax.evaluate import calibration
+
+HIGHER_IS_BETTER = {"rho": True, "tau": True} | dict.fromkeys(("rl2", "l2", "mae", "nll", "crps"), False)
+"""Metrics by which a step can be selected, and their direction."""
+
+CONFIDENCE = 0.95
+MIN_BOOTSTRAP_EXAMPLES = 10
+_MAX_DEGENERATE = 0.05
+
+
+def spearman(y: np.ndarray, mean: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Spearman's rho along `axis`; NaN, without a warning, where either side is constant."""
+    return _pearson(stats.rankdata(y, axis=axis), stats.rankdata(mean, axis=axis), axis)
+
+
+def relative_l2(y: np.ndarray, mean: np.ndarray, score_range: float, axis: int = -1) -> np.ndarray:
+    """R-l2 = 100 * mean(((y - mean) / score_range)²); score_range is max - min of the evaluated labels."""
+    return 100 * np.mean(((y - mean) / score_range) ** 2, axis=axis)
+
+
+def score_metrics(
+    y: np.ndarray,
+    mean: np.ndarray,
+    sigma: np.ndarray | None = None,
+    *,
+    ids: Sequence[str] | None = None,
+    bootstrap: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """All metrics of a set of predictions.
+
+    Args:
+      y: float [N], labels in score points.
+      mean: float [N], predicted scores.
+      sigma: float [N], predicted standard deviations, or None for a method without them.
+      ids: [N], names for error messages; the index if None.
+      bootstrap: number of resamples for the confidence intervals; 0 leaves the intervals out.
+      seed: seed of the resampling.
+
+    Returns:
+      - rho (Spearman), tau (Kendall's tau-b), rl2, l2 (mean squared error), mae; num_examples;
+      - with sigma: nll (nats), crps, coverage_50/80/90/95 (0 to 1), width_50/80/90/95, uncertainty_tau
+        (RICA²), and nll_constant, crps_constant: those of one sigma for all, the root mean squared error;
+      - confidence: level, resamples, seed, and [low, high] for rho, rl2, l2, mae, nll, crps (percentile
+        bootstrap over examples; rl2 keeps the full set's score range);
+      - undefined: {metric: reason} for every metric that is None.
+
+    Raises:
+      DataError: a label is not finite.
+      RunError: a prediction is not finite, or a sigma not positive; the message names the examples.
+    """
+    y, mean, sigma = _checked(y, mean, sigma, ids)
+    score_range = float(np.ptp(y)) if y.size else 0.0
+    result: dict[str, Any] = {"num_examples": int(y.size)}
+    undefined: dict[str, str] = {}
+
+    def record(name: str, compute: Callable[[], Any], problem: str | None = None) -> None:
+        result[name] = None
+        if problem is None:
+            with np.errstate(over="ignore", invalid="ignore"):
+                value = float(compute())
+            if np.isfinite(value):
+                result[name] = value
+                return
+            problem = f"its formula gives {value} on these data"
+        undefined[name] = problem
+
+    empty = None if y.size else "no examples"
+    ranks = _why_no_ranks(y, mean)
+    record("rho", lambda: spearman(y, mean), ranks)
+    record("tau", lambda: stats.kendalltau(y, mean).statistic, ranks)
+    record(
+        "rl2",
+        lambda: relative_l2(y, mean, score_range),
+        empty or (None if score_range > 0 else "all labels are equal: there is no score range to divide by"),
+    )
+    record("l2", lambda: np.mean((y - mean) ** 2), empty)
+    record("mae", lambda: np.mean(np.abs(y - mean)), empty)
+    if sigma is not None:
+        _record_calibration(record, result, y, mean, sigma, empty)
+    if bootstrap:
+        result["confidence"] = _confidence(y, mean, sigma, score_range, result, bootstrap, seed)
+    result["undefined"] = undefined
+    return result
+
+
+def fold_means(rho: Mapping[str, float | None]) -> dict[str, Any]:
+    """Both means in use over folds, classes or seeds: {"arithmetic", "fisher_z", "undefined"}.
+
+    A fold whose rho is None leaves both means undefined; one of exactly ±1 leaves Fisher's z mean undefined.
+    """
+    missing = [name for name, value in rho.items() if value is None]
+    if not rho or missing:
+        reason = f"rho is undefined for {', '.join(missing)}" if missing else "no folds"
+        return {"arithmetic": None, "fisher_z": None, "undefined": {"arithmetic": reason, "fisher_z": reason}}
+    values = np.array(list(rho.values()), float)
+    result: dict[str, Any] = {"arithmetic": float(values.mean()), "fisher_z": None, "undefined": {}}
+    if np.all(np.abs(values) < 1):
+        result["fisher_z"] = float(np.tanh(np.arctanh(values).mean()))
+    else:
+        result["undefined"]["fisher_z"] = "a rho of exactly ±1 has an infinite Fisher z"
+    return result
+
+
+def _record_calibration(
+    record: Callable[..., None],
+    result: dict[str, Any],
+    y: np.ndarray,
+    mean: np.ndarray,
+    sigma: np.ndarray,
+    empty: str | None,
+) -> None:
+    record("nll", lambda: calibration.gaussian_nll(y, mean, sigma).mean(), empty)
+    record("crps", lambda: calibration.gaussian_crps(y, mean, sigma).mean(), empty)
+    constant = np.full_like(y, np.sqrt(np.mean((y - mean) ** 2)) if y.size else 0.0)
+    perfect = empty or (None if np.all(constant > 0) else "every prediction is exact")
+    record("nll_constant", lambda: calibration.gaussian_nll(y, mean, constant).mean(), perfect)
+    record("crps_constant", lambda: calibration.gaussian_crps(y, mean, constant).mean(), perfect)
+    for level in calibration.LEVELS:
+        coverage, width = calibration.coverage_and_width(y, mean, sigma, level / 100) if y.size else (0, 0)
+        record(f"coverage_{level}", lambda value=coverage: value, empty)
+        record(f"width_{level}", lambda value=width: value, empty)
+    problem = None
+    if y.size < 20:
+        problem = f"{y.size} examples: ten bins of at least two are needed"
+    elif np.ptp(sigma) == 0:
+        problem = "all sigmas are equal"
+    elif np.ptp(np.abs(y - mean)) == 0:
+        problem = "all errors are equal"
+    record("uncertainty_tau", lambda: calibration.uncertainty_tau(y - mean, sigma), problem)
+
+
+def _confidence(
+    y: np.ndarray,
+    mean: np.ndarray,
+    sigma: np.ndarray | None,
+    score_range: float,
+    result: Mapping[str, Any],
+    resamples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Percentile intervals of all metrics from the same resamples of the examples."""
+    squared = (y - mean) ** 2
+    errors = {"rl2": 100 * squared / (score_range**2 or 1), "l2": squared, "mae": np.abs(y - mean)}
+    if sigma is not None:
+        errors["nll"] = calibration.gaussian_nll(y, mean, sigma)
+        errors["crps"] = calibration.gaussian_crps(y, mean, sigma)
+    names = ["rho", *errors]
+    confidence: dict[str, Any] = {"level": CONFIDENCE, "resamples": resamples, "seed": seed}
+    if y.size < MIN_BOOTSTRAP_EXAMPLES:
+        reason = f"{y.size} examples: at least {MIN_BOOTSTRAP_EXAMPLES} are needed"
+        return confidence | dict.fromkeys(names) | {"undefined": dict.fromkeys(names, reason)}
+
+    def statistic(index: np.ndarray, axis: int) -> np.ndarray:
+        index = index.astype(int)
+        means = [error[index].mean(axis) for error in errors.values()]
+        return np.stack([spearman(y[index], mean[index]), *means])
+
+    with warnings.catch_warnings():
+        # A resample can be constant: its NaN is left out below, where scipy would give up the whole interval.
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        distribution = stats.bootstrap(
+            (np.arange(y.size),), statistic, n_resamples=resamples, method="percentile", vectorized=True,
+            axis=-1, batch=max(1, 1_000_000 // y.size), rng=np.random.default_rng(seed),
+        ).bootstrap_distribution  # fmt: skip
+    undefined = {}
+    for name, values in zip(names, distribution, strict=True):
+        confidence[name] = None
+        finite = values[np.isfinite(values)]
+        if result[name] is None:
+            undefined[name] = "the metric itself is undefined"
+        elif finite.size < (1 - _MAX_DEGENERATE) * resamples:
+            undefined[name] = f"{resamples - finite.size} of {resamples} resamples are constant"
+        else:
+            confidence[name] = np.quantile(finite, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]).tolist()
+    return confidence | {"undefined": undefined}
+
+
+def _checked(
+    y: np.ndarray, mean: np.ndarray, sigma: np.ndarray | None, ids: Sequence[str] | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    y, mean = np.asarray(y, np.float64), np.asarray(mean, np.float64)
+    sigma = None if sigma is None else np.asarray(sigma, np.float64)
+    names = [str(name) for name in (range(y.size) if ids is None else ids)]
+    for name, values in (("y", y), ("mean", mean), ("sigma", sigma), ("ids", np.empty(len(names)))):
+        if values is not None and (values.ndim != 1 or values.shape != y.shape):
+            raise ValueError(f"{name} has shape {values.shape}, y {y.shape}: all must be [N]")
+
+    def culprits(bad: np.ndarray) -> str:
+        found = [names[i] for i in np.flatnonzero(bad)]
+        return ", ".join(found[:10]) + (f" and {len(found) - 10} more" if len(found) > 10 else "")
+
+    if (bad := ~np.isfinite(y)).any():
+        raise DataError(f"the label is not finite for: {culprits(bad)}. Mend the annotations")
+    if (bad := ~np.isfinite(mean)).any():
+        raise RunError(
+            f"the predicted score is not finite for: {culprits(bad)}. "
+            "The training diverged or the checkpoint is damaged"
+        )
+    if sigma is not None and (bad := ~(np.isfinite(sigma) & (sigma > 0))).any():
+        raise RunError(
+            f"the predicted sigma is not finite and positive for: {culprits(bad)}. "
+            "The loss needs a floor on sigma"
+        )
+    return y, mean, sigma
+
+
+def _why_no_ranks(y: np.ndarray, mean: np.ndarray) -> str | None:
+    if y.size < 2:
+        return f"{y.size} examples: at least 2 are needed"
+    if np.ptp(y) == 0:
+        return "all labels are equal"
+    if np.ptp(mean) == 0:
+        return "all predictions are equal"
+    return None
+
+
+def _pearson(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
+    a = a - a.mean(axis, keepdims=True)
+    b = b - b.mean(axis, keepdims=True)
+    scale = np.sqrt((a**2).sum(axis) * (b**2).sum(axis))
+    return np.divide((a * b).sum(axis), scale, out=np.full(np.shape(scale), np.nan), where=scale > 0)
