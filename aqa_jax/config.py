@@ -1,0 +1,325 @@
+"""Every key of a run: its default, its meaning, its bounds.
+
+A file in ``configs/`` starts from :func:`default_config` and changes keys; the command line may change more. The result
+is turned once into frozen dataclasses (:func:`resolve`), which refuse unknown keys, wrong types and impossible values.
+Below that, code takes typed arguments and knows nothing of configurations.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+from ml_collections import ConfigDict
+
+from aqa_jax.errors import ConfigError
+
+
+def _key(default: Any, doc: str, *, choices: tuple = (), low: float | None = None, high: float | None = None) -> Any:
+    metadata = {"doc": doc, "choices": choices, "low": low, "high": high}
+    if dataclasses.is_dataclass(default):
+        return dataclasses.field(default_factory=lambda: default, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Which videos, which frames of them, and how they are cropped."""
+
+    builder: str = _key("synthetic_dives", "a folder of data_builders/")
+    options: str = _key("", "options of the builder, as key=value,key=value")
+    data_dir: str = _key("data", "where built datasets lie")
+    raw_dir: str = _key("", "the raw videos or frames and annotations, for building")
+    window: int = _key(103, "frames of an action that the model sees", low=1)
+    clip_length: int = _key(16, "frames of one clip through the backbone", low=1)
+    clip_starts: tuple[int, ...] = _key((0, 10, 20, 30, 40, 50, 60, 70, 80, 87), "first frame of each clip in the window")
+    max_shift: int = _key(6, "random temporal shift of the window in training: 0 to this many frames", low=0)
+    crop: int = _key(224, "side of the square centre crop, in pixels", low=8)
+    flip: bool = _key(True, "random horizontal flip in training")
+    normalisation: str = _key("imagenet", "of RGB values", choices=("imagenet", "minus_one_to_one"))
+    shuffle_time: bool = _key(False, "shuffle the frames of every window: a control, the score must need the motion")
+    train_fraction: float = _key(1.0, "share of the training videos to train on", low=0.0, high=1.0)
+    validation_fraction: float = _key(0.1, "share of the training split held out to choose the epoch", low=0.0, high=0.9)
+    validation_by: str = _key(
+        "group", "hold out whole groups (athlete, patient, competition) or single videos", choices=("group", "video")
+    )
+    threads: int = _key(0, "reader threads; 0 for one per core", low=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """The backbone."""
+
+    dialect: str = _key(
+        "piergiaj", "conventions of the weight file", choices=("hassony2", "pecop", "piergiaj", "deepmind")
+    )
+    width: float = _key(1.0, "multiplier of every channel count", low=0.02, high=4.0)
+    weights: str = _key("", "initial weights: a .pt/.pth, TensorFlow or safetensors file; empty for random ones")
+    batch_norm: str = _key(
+        "frozen", "statistics in training: the running ones, kept (DAE), or the batch's", choices=("frozen", "batch")
+    )
+    dtype: str = _key("auto", "compute dtype; auto: bfloat16 on GPU and TPU", choices=("auto", "float32", "bfloat16"))
+    kernels: str = _key("auto", "form of the 3-D operations; auto: by platform", choices=("auto", "plain", "cpu"))
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadConfig:
+    """The scoring method."""
+
+    name: str = _key("dae", "dae, or dae_mt: the judges' part is regressed, times the given difficulty", choices=("dae", "dae_mt"))
+    hidden: tuple[int, ...] = _key((256, 128), "widths of the two hidden layers")
+    target: str = _key(
+        "score", "train on the final score, or (dae_mt) on the judges' marks times difficulty", choices=("score", "judges")
+    )
+    loss: str = _key(
+        "likelihood", "alpha (y-mu)^2/sigma^2 + beta log sigma^2, or one of the released losses, which shrink sigma to 0",
+        choices=("likelihood", "released_2021", "released_2023"),
+    )  # fmt: skip
+    alpha: float = _key(0.6, "weight of the squared error in the likelihood loss", low=0.0)
+    beta: float = _key(0.4, "weight of the log variance in the likelihood loss", low=0.0)
+    sigma_floor: float = _key(0.05, "added in quadrature to sigma, as a share of the training scores' spread", low=0.0)
+    standardise: bool = _key(True, "the network's outputs are in units of the training scores' mean and spread")
+    warmup_fraction: float = _key(0.0, "share of the training with squared error alone", low=0.0, high=1.0)
+    mse_weight: float = _key(0.0, "weight of the squared error beside the likelihood, after the warm-up", low=0.0, high=1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class MotionConfig:
+    """The regression of rendered motion's parameters that makes the starter backbone."""
+
+    columns: tuple[str, ...] = _key((), "columns of the dataset to regress")
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """The optimizer, as optax has it."""
+
+    name: str = _key("adam", "adam (weight decay coupled, as torch's), adamw (decoupled), sgd", choices=("adam", "adamw", "sgd"))
+    learning_rate: float = _key(1e-4, "peak learning rate", low=0.0)
+    head_multiplier: float = _key(1.0, "learning rate of the head relative to the backbone's", low=0.0)
+    weight_decay: float = _key(1e-5, "L2 penalty", low=0.0)
+    momentum: float = _key(0.9, "of sgd", low=0.0, high=1.0)
+    schedule: str = _key("constant", "after the warm-up", choices=("constant", "cosine"))
+    final_fraction: float = _key(0.0, "learning rate at the end of the cosine, as a share of the peak", low=0.0, high=1.0)
+    warmup_steps: int = _key(0, "linear warm-up from 0", low=0)
+    clip_norm: float = _key(0.0, "global norm that the trainable gradient is clipped to; 0: none", low=0.0)
+    accumulate: int = _key(1, "batches per update", low=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """The loop."""
+
+    batch_size: int = _key(8, "videos a step, over all devices and hosts", low=1)
+    epochs: float = _key(100.0, "passes over the training videos; ignored if steps is set", low=0.0)
+    steps: int = _key(0, "steps; 0: as epochs says", low=0)
+    trainable: str = _key("all", "what is trained", choices=("all", "head"))
+    evaluate_every: int = _key(0, "steps between evaluations, each followed by a checkpoint; 0: every epoch", low=0)
+    checkpoint_every: int = _key(0, "steps between further checkpoints; 0: none", low=0)
+    log_every: int = _key(10, "steps between lines of the log", low=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig:
+    """The figures at the end."""
+
+    batch_size: int = _key(0, "videos a step; 0: as in training", low=0)
+    views: int = _key(1, "temporal shifts per video, averaged", low=1)
+    point: str = _key("mean", "predict the mean, or one sample (as DAE's release does)", choices=("mean", "sample"))
+    selection: str = _key(
+        "best_on_validation", "the checkpoint that predictions and headline figures come from",
+        choices=("best_on_validation", "last", "best_on_test"),
+    )  # fmt: skip
+    track_test: bool = _key(False, "evaluate the test split at every evaluation too, for the papers' best_on_test")
+    bootstrap: int = _key(1000, "resamples behind the confidence intervals", low=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictConfig:
+    """Scoring files."""
+
+    batch_size: int = _key(4, "videos scored at once", low=1)
+    difficulty: float = _key(0.0, "difficulty of the action, where the head needs it (dae_mt); 0: not given", low=0.0)
+    samples: int = _key(0, "after training, render this many unseen videos to files and score them", low=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """All keys."""
+
+    task: str = _key("score", "score: videos to scores; motion: pretrain on rendered motion", choices=("score", "motion"))
+    seed: int = _key(0, "of initial weights, order, augmentation, sampling and the validation split", low=0)
+    data: DataConfig = _key(DataConfig(), "")
+    model: ModelConfig = _key(ModelConfig(), "")
+    head: HeadConfig = _key(HeadConfig(), "")
+    motion: MotionConfig = _key(MotionConfig(), "")
+    optimizer: OptimizerConfig = _key(OptimizerConfig(), "")
+    train: TrainConfig = _key(TrainConfig(), "")
+    evaluate: EvaluateConfig = _key(EvaluateConfig(), "")
+    predict: PredictConfig = _key(PredictConfig(), "")
+
+
+def default_config() -> ConfigDict:
+    """A locked ConfigDict of every key at its default, for a config file to change."""
+    return ConfigDict(dataclasses.asdict(Config())).lock()
+
+
+def resolve(config: Mapping[str, Any]) -> Config:
+    """The typed, frozen form of ``config``.
+
+    Raises:
+      ConfigError: a key is unknown (the nearest right one is named), of the wrong type, or out of its bounds.
+    """
+    resolved = _resolve(Config, config, "")
+    _check_together(resolved)
+    return resolved
+
+
+def _resolve(cls: type, values: Mapping[str, Any], prefix: str) -> Any:
+    if not isinstance(values, Mapping | ConfigDict):
+        raise ConfigError(f"config.{prefix.rstrip('.')} is a group of keys, not {values!r}.")
+    hints = get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    arguments = {}
+    for name, value in values.items():
+        if name not in fields:
+            raise ConfigError(f"Unknown key config.{prefix}{name}{nearest(prefix + name)}")
+        if dataclasses.is_dataclass(hints[name]):
+            arguments[name] = _resolve(hints[name], value, f"{prefix}{name}.")
+        else:
+            arguments[name] = _checked(f"{prefix}{name}", value, hints[name], fields[name].metadata)
+    return cls(**arguments)
+
+
+def _checked(name: str, value: Any, hint: Any, metadata: Mapping[str, Any]) -> Any:
+    if get_origin(hint) is tuple:
+        element = get_args(hint)[0]
+        if not isinstance(value, tuple | list) or not all(_is_a(v, element) for v in value):
+            raise ConfigError(f"config.{name} must be a sequence of {element.__name__}, not {value!r}.")
+        return tuple(element(v) for v in value)
+    if not _is_a(value, hint):
+        raise ConfigError(f"config.{name} must be {hint.__name__}, not {value!r} ({type(value).__name__}).")
+    value = hint(value)
+    low, high, choices = metadata["low"], metadata["high"], metadata["choices"]
+    if choices and value not in choices:
+        close = difflib.get_close_matches(str(value), choices, 1)
+        hint_text = f" Did you mean {close[0]!r}?" if close else ""
+        raise ConfigError(f"config.{name} must be one of {', '.join(choices)}, not {value!r}.{hint_text}")
+    # Written so that NaN fails it.
+    if (low is not None and not value >= low) or (high is not None and not value <= high):
+        bounds = f"at least {low:g}" + (f" and at most {high:g}" if high is not None else "")
+        raise ConfigError(f"config.{name} must be {bounds}, not {value!r}.")
+    return value
+
+
+def _is_a(value: Any, kind: type) -> bool:
+    if kind is bool or isinstance(value, bool):
+        return kind is bool and isinstance(value, bool)
+    return isinstance(value, int | float) if kind is float else isinstance(value, kind)
+
+
+def _check_together(config: Config) -> None:
+    data, head = config.data, config.head
+    if not data.clip_starts:
+        raise ConfigError("config.data.clip_starts is empty: name the first frame of at least one clip.")
+    last = max(data.clip_starts) + data.clip_length
+    if last > data.window or min(data.clip_starts) < 0:
+        raise ConfigError(
+            f"config.data.clip_starts {data.clip_starts} with clip_length {data.clip_length} leave the window of "
+            f"{data.window} frames: raise config.data.window to {last} or move the clips."
+        )
+    if config.task == "score" and len(head.hidden) != 2:
+        raise ConfigError(f"config.head.hidden must be two widths, as DAE's head has, not {head.hidden}.")
+    if head.target == "judges" and head.name != "dae_mt":
+        raise ConfigError("config.head.target=judges needs config.head.name=dae_mt: dae regresses the final score.")
+    if config.task == "motion" and not config.motion.columns:
+        raise ConfigError("config.motion.columns is empty: name the columns that task=motion regresses.")
+    if data.validation_fraction == 0 and config.evaluate.selection == "best_on_validation":
+        raise ConfigError(
+            "config.evaluate.selection=best_on_validation needs config.data.validation_fraction > 0 "
+            "(or choose config.evaluate.selection=last)."
+        )
+    if config.evaluate.selection == "best_on_test" and not config.evaluate.track_test:
+        raise ConfigError("config.evaluate.selection=best_on_test needs config.evaluate.track_test=True.")
+
+
+def walk(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
+    """``(dotted key, value, meaning)`` of every leaf of a resolved config, in order."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from walk(value, f"{prefix}{field.name}.")
+        else:
+            yield f"{prefix}{field.name}", value, field.metadata["doc"]
+
+
+def nearest(name: str) -> str:
+    """`` : did you mean …?`` for a misspelt dotted key, or a full stop."""
+    known = [key for key, _, _ in walk(Config())]
+    last = name.rsplit(".", 1)[-1]
+    close = difflib.get_close_matches(name, known, 1, 0.5)
+    close = close or [k for k in known if k.rsplit(".", 1)[-1] in difflib.get_close_matches(last, [k.rsplit(".", 1)[-1] for k in known], 1)]
+    return f": did you mean config.{close[0]}?" if close else "."
+
+
+def render(config: Config) -> str:
+    """Every key with its value and meaning, one a line."""
+    lines = []
+    for key, value, doc in walk(config):
+        shown = f"config.{key} = {value!r}"
+        lines.append(f"{shown:<52}  # {doc}")
+    return "\n".join(lines)
+
+
+def to_json(config: Config) -> str:
+    """The resolved config as indented JSON."""
+    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+
+
+def read_json(path: Path) -> ConfigDict:
+    """The config kept in a workdir, ready to be overridden.
+
+    Raises:
+      ConfigError: there is none, or it is not valid JSON.
+    """
+    try:
+        values = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"No config at {path}: give --config configs/NAME.py, or the --workdir of a run.") from None
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path} is not valid JSON ({error}).") from None
+    return ConfigDict(dataclasses.asdict(resolve(values))).lock()
+
+
+# Keys that say where and how fast, not what: they do not change a result.
+_NOT_THE_RESULT = ("data.data_dir", "data.raw_dir", "data.threads", "train.log_every", "predict")
+
+
+def fingerprint(config: Config) -> str:
+    """Twelve hexadecimal digits that two runs share if their results should be the same."""
+    kept = {k: v for k, v, _ in walk(config) if not any(k == n or k.startswith(n + ".") for n in _NOT_THE_RESULT)}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def differences(a: Config, b: Config) -> list[str]:
+    """The keys on which two configs differ, as ``key: a -> b``."""
+    other = {k: v for k, v, _ in walk(b)}
+    return [f"config.{k}: {v!r} -> {other[k]!r}" for k, v, _ in walk(a) if v != other[k]]
+
+
+def builder_options(text: str) -> dict[str, str]:
+    """``"key=value,key=value"`` as a dict.
+
+    Raises:
+      ConfigError: a part has no ``=``.
+    """
+    options = {}
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise ConfigError(f"config.data.options: {part!r} is not key=value.")
+        options[name.strip()] = value.strip()
+    return options
