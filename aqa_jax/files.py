@@ -13,8 +13,8 @@ import numpy as np
 
 from aqa_jax.errors import DataError, RunError
 
-# A spreadsheet runs a cell that starts with one of these as a formula. The apostrophe marks an escaped cell, so
-# it must be escaped itself.
+# A spreadsheet runs a cell that starts with one of these as a formula. The apostrophe marks an escaped cell,
+# so it must be escaped itself.
 _ESCAPED_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
 
 

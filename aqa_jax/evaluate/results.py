@@ -79,7 +79,7 @@ def write_predictions(
 
 
 def read_predictions(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Reads predictions.csv: lists of text for id, split and group, float64 arrays [N] with NaN for empty cells.
+    """Reads predictions.csv: lists of text for id, split and group, float64 [N] with NaN for empty cells.
 
     Other columns that do not hold numbers are lists of text too.
 

@@ -1,0 +1,68 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aqa_jax.errors import ConfigError, RunError
+from aqa_jax.evaluate.selection import DEFAULT_RULE, RULES, select, select_all
+
+
+def entry(step, validation=None, test=None, metric="rho"):
+    result = {"step": step}
+    if validation is not None:
+        result["validation"] = {metric: validation}
+    if test is not None:
+        result["test"] = {metric: test}
+    return result
+
+
+HISTORY = [entry(10, 0.5, 0.6), entry(20, 0.8, 0.4), entry(30, 0.8, 0.9), entry(40, 0.7, 0.7)]
+
+
+def test_each_rule_chooses_its_own_step():
+    assert {rule: select(HISTORY, rule).step for rule in RULES} == {
+        "best_on_validation": 20,
+        "last": 40,
+        "best_on_test": 30,
+    }
+    assert select(HISTORY).rule == DEFAULT_RULE == "best_on_validation"
+    chosen = select(HISTORY, "best_on_test")
+    assert (chosen.metric, chosen.split, chosen.value) == ("rho", "test", 0.9)
+
+
+def test_ties_go_to_the_earliest_step_whatever_the_order():
+    assert select(HISTORY[::-1]).step == 20
+
+
+def test_errors_are_minimised():
+    history = [entry(1, 3.0, metric="mae"), entry(2, 2.0, metric="mae"), entry(3, 5.0, metric="mae")]
+    assert select(history, metric="mae").step == 2
+
+
+def test_undefined_never_wins():
+    history = [
+        {"step": 1, "validation": {"rho": None}},
+        {"step": 2, "validation": {"rho": float("nan")}},
+        {"step": 3, "validation": {"rho": -0.2}},
+        {"step": 4},
+    ]
+    assert select(history).step == 3
+    with pytest.raises(RunError, match="none of 2 evaluations has a validation rho"):
+        select(history[:2])
+    everything = select_all(history)
+    assert everything["last"]["step"] == 4
+    assert "has a test rho" in everything["best_on_test"]["undefined"]
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(ConfigError, match="best_on_validation, last, best_on_test"):
+        select(HISTORY, "best")
+    with pytest.raises(ConfigError, match="cannot select by 'accuracy'"):
+        select(HISTORY, metric="accuracy")
+    with pytest.raises(RunError, match="no evaluation"):
+        select([])
+
+
+@given(st.lists(st.floats(-1, 1), min_size=1, max_size=20))
+def test_is_the_first_maximum(values):
+    history = [entry(10 * i, value) for i, value in enumerate(values)]
+    assert select(history).step == 10 * values.index(max(values))
