@@ -15,7 +15,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from aqa_jax.data.builder import VideoBuilderConfig, VideoDatasetBuilder
-from aqa_jax.errors import ConfigError, DataError
+from aqa_jax.errors import ConfigError
 
 BUILDERS = Path(__file__).resolve().parents[2] / "data_builders"
 
@@ -25,7 +25,9 @@ def builder_class(name: str) -> type[VideoDatasetBuilder]:
     folder = Path(name) if os.sep in name else BUILDERS / name
     if not (folder / f"{folder.name}_dataset_builder.py").is_file():
         known = sorted(path.parent.name for path in BUILDERS.glob("*/*_dataset_builder.py"))
-        raise ConfigError(f"no dataset builder {name!r}; there are {', '.join(known)}, or give the path of a folder")
+        raise ConfigError(
+            f"no dataset builder {name!r}; there are {', '.join(known)}, or give the path of a folder"
+        )
     parent = str(folder.resolve().parent)
     if parent not in sys.path:
         sys.path.append(parent)  # at the end, and for good: spawned workers get the same path
@@ -33,14 +35,15 @@ def builder_class(name: str) -> type[VideoDatasetBuilder]:
 
 
 def make_config(cls: type[VideoDatasetBuilder], options: Mapping[str, Any]) -> VideoBuilderConfig:
-    """The default config with `options` changed; its name, a folder on disk, tells different options apart."""
+    """The default config with `options` changed; its name, a folder on disk, tells them apart."""
     default = cls.BUILDER_CONFIGS[0]
     known = default.options()
     for key, value in options.items():
         if key not in known:
             near = get_close_matches(key, known, n=1)
             raise ConfigError(
-                f"{cls.name} has no option {key!r}" + (f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(known)}")
+                f"{cls.name} has no option {key!r}"
+                + (f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(known)}")
             )
         if known[key] is not None and not isinstance(value, type(known[key])):
             raise ConfigError(f"{cls.name}: option {key!r} is a {type(known[key]).__name__}, got {value!r}")
@@ -59,7 +62,8 @@ def build(
     options: Mapping[str, Any] | None = None,
     workers: int | None = None,
 ) -> Path:
-    """Build a dataset and return its directory, for `VideoStore.open`; returns at once when it is already there.
+    """Build a dataset and return its directory, for `VideoStore.open`; returns at once when it is already
+    there.
 
     Args:
       builder_name: folder in `data_builders/`, or the path of a folder like those.

@@ -1,7 +1,8 @@
-"""Base class of the dataset builders: TFDS metadata and directories, videos rendered in parallel, bounded memory.
+"""Base class of the dataset builders: TFDS metadata and directories, videos rendered in parallel, bounded
+memory.
 
-A builder says which videos there are (`video_specs`) and how one becomes frames (`renderer`); everything on disk is
-done here. TFDS's own writer is not used: with shuffling off it sorts a whole split in memory.
+A builder says which videos there are (`video_specs`) and how one becomes frames (`renderer`); everything
+on disk is done here. TFDS's own writer is not used: with shuffling off it sorts a whole split in memory.
 """
 
 import collections
@@ -33,7 +34,8 @@ REQUIRED_COLUMNS = ("id", "group", "score", "difficulty", "judges", "eval_start"
 
 @dataclasses.dataclass(eq=False)
 class VideoBuilderConfig(tfds.core.BuilderConfig):
-    """Options of a builder; subclass it to add more. `tfds build --config '{"name": ..., "height": ...}'` sets them.
+    """Options of a builder; subclass it to add more. `tfds build --config '{"name": ..., "height": ...}'`
+    sets them.
 
     Attributes:
       height: stored frame height in pixels.
@@ -58,7 +60,7 @@ class _LocalInfo(tfds.core.DatasetInfo):
         pass
 
 
-class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """Subclass as `Builder` in `<name>/<name>_dataset_builder.py`.
 
     Set VERSION, BUILDER_CONFIGS (one default config), SPLITS; implement `video_specs` and `renderer`.
@@ -79,14 +81,16 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
     # What a builder provides.
 
     def video_specs(self, split: str) -> Sequence[Any]:
-        """One small picklable spec a video, in the order to store them. `self.raw_dir` is where the raw data lies."""
+        """One small picklable spec a video, in stored order; `self.raw_dir` is where the raw data lies."""
         raise NotImplementedError
 
     def renderer(self) -> Renderer:
-        """A module-level function (or a functools.partial of one) of a module that imports neither jax nor tfds.
+        """A module-level function (or a functools.partial of one) of a module that imports neither jax nor
+        tfds.
 
-        It turns a spec into (frames, row): an iterable of uint8 RGB [height, width, 3], and a dict with at least
-        `id`, `group`, `score`, `difficulty` (None if unknown), `judges` (list, may be empty), `eval_start`.
+        It turns a spec into (frames, row): an iterable of uint8 RGB [height, width, 3], and a dict with at
+        least `id`, `group`, `score`, `difficulty` (None if unknown), `judges` (list, may be empty),
+        `eval_start`.
         """
         raise NotImplementedError
 
@@ -134,7 +138,9 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
             self.raw_dir = dl_manager.manual_dir and Path(dl_manager.manual_dir)
             if self.raw_dir is None or not self.raw_dir.is_dir():
                 where = f"nothing at {self.raw_dir}" if self.raw_dir else "no folder given"
-                raise DataError(f"{self.name} needs its raw data: {where}. {self.MANUAL_DOWNLOAD_INSTRUCTIONS}")
+                raise DataError(
+                    f"{self.name} needs its raw data: {where}. {self.MANUAL_DOWNLOAD_INSTRUCTIONS}"
+                )
         config = self.builder_config
         form = FrameFormat(config.height, config.width, config.jpeg_quality)
         specs = {split: list(self.video_specs(split)) for split in self.SPLITS}
@@ -150,7 +156,13 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
             for split, some in specs.items():
                 writer = RecordWriter(directory, self.name, split)
                 first = 0
-                progress = tqdm(pool.videos(some), total=len(some), desc=f"{self.name} {split}", unit="video", disable=None)
+                progress = tqdm(
+                    pool.videos(some),
+                    total=len(some),
+                    desc=f"{self.name} {split}",
+                    unit="video",
+                    disable=None,
+                )
                 for row, records in progress:
                     for record in records:
                         writer.write(record)
@@ -184,7 +196,7 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
 
 
 def make_table(rows: list[dict[str, Any]]) -> Table:
-    """Columns from rows; DataError on missing columns, repeated ids (within or across splits) or scores that are no number."""
+    """Columns from rows; DataError on missing columns, repeated ids (also across splits), NaN scores."""
     for row in rows:
         if missing := [name for name in REQUIRED_COLUMNS if name not in row]:
             raise DataError(f"video {row.get('id')!r}: the renderer's row lacks {', '.join(missing)}")
@@ -196,7 +208,9 @@ def make_table(rows: list[dict[str, Any]]) -> Table:
         raise DataError(f"the same id more than once: {listed}; every video needs its own id and one split")
     if bad := [row["id"] for row in rows if row["score"] is None or not math.isfinite(row["score"])]:
         raise DataError(f"the score is not a number for: {', '.join(bad)}; correct or exclude these videos")
-    names = sorted({name for row in rows for name in row}, key=lambda name: (name not in REQUIRED_COLUMNS, name))
+    names = sorted(
+        {name for row in rows for name in row}, key=lambda name: (name not in REQUIRED_COLUMNS, name)
+    )
     return {name: [_plain(row.get(name)) for row in rows] for name in names}
 
 
@@ -239,7 +253,7 @@ class _Pool:
         return path, future
 
     def videos(self, specs: Sequence[Any]) -> Iterator[tuple[dict[str, Any], Iterator[bytes]]]:
-        """Yields (row, its records) of every spec in order; the records must be consumed before the next video."""
+        """Yields (row, its records) in order; the records must be consumed before the next video."""
         size = max(1, min(16, len(specs) // max(1, 8 * self._workers)))
         waiting = iter([specs[start : start + size] for start in range(0, len(specs), size)])
         pending: collections.deque[tuple[str, Future[list[dict[str, Any]]]]] = collections.deque()

@@ -2,15 +2,16 @@
 
 import os
 
-# Read once, when OpenCV loads: a forged header must not allocate gigabytes, and its own chatter hides our messages.
+# Read once, when OpenCV loads: a forged header must not allocate gigabytes, and its own chatter hides our
+# messages.
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(64 * 1024 * 1024))
 os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
-import cv2  # noqa: E402
-import numpy as np  # noqa: E402
+import cv2
+import numpy as np
 
-from aqa_jax.errors import DecodeError  # noqa: E402
+from aqa_jax.errors import DecodeError
 
 __all__ = ["cv2", "decode_jpeg"]
 

@@ -1,7 +1,7 @@
 """Worker side of a dataset build: render videos, compress their frames, spool the records to a file.
 
-Spawned workers import this module, so it stays light: numpy and OpenCV only. Records go through a file and never
-through the pipe of the pool: memory stays constant however long a video is.
+Spawned workers import this module, so it stays light: numpy and OpenCV only. Records go through a file and
+never through the pipe of the pool: memory stays constant however long a video is.
 """
 
 import os
@@ -18,14 +18,15 @@ from aqa_jax.data.decode import cv2
 from aqa_jax.data.records import FRAMES_PER_RECORD, encode_record
 from aqa_jax.errors import DataError
 
-# A renderer turns one picklable spec into (frames, row): uint8 RGB [H, W, 3] arrays, and the row of the video table.
+# A renderer turns one picklable spec into (frames, row): uint8 RGB [H, W, 3] arrays, and the row of the
+# video table.
 Renderer = Callable[[Any], tuple[Iterable[np.ndarray], dict[str, Any]]]
 _LENGTH = struct.Struct("<I")
 
 
 @dataclass(frozen=True)
 class FrameFormat:
-    """How frames are stored: size in pixels and JPEG quality (0-100; from 95 up without chroma subsampling)."""
+    """How frames are stored: pixels, and JPEG quality (0-100; from 95 up without chroma subsampling)."""
 
     height: int
     width: int
@@ -56,8 +57,10 @@ def start_worker() -> None:
         threading.Thread(target=watch, daemon=True).start()
 
 
-def spool_videos(render: Renderer, specs: Sequence[Any], form: FrameFormat, path: str) -> list[dict[str, Any]]:
-    """Render `specs` in order into the file `path`; returns their table rows with `num_frames` and `num_records`."""
+def spool_videos(
+    render: Renderer, specs: Sequence[Any], form: FrameFormat, path: str
+) -> list[dict[str, Any]]:
+    """Render `specs` in order into the file `path`; returns table rows with num_frames and num_records."""
     rows = []
     with open(path, "wb") as file:
         for spec in specs:
@@ -66,14 +69,16 @@ def spool_videos(render: Renderer, specs: Sequence[Any], form: FrameFormat, path
     return rows
 
 
-def _spool_frames(frames: Iterable[np.ndarray], name: str, form: FrameFormat, file: BinaryIO) -> dict[str, int]:
+def _spool_frames(
+    frames: Iterable[np.ndarray], name: str, form: FrameFormat, file: BinaryIO
+) -> dict[str, int]:
     num_frames = num_records = 0
     chunk: list[bytes] = []
     for frame in frames:
         if frame.shape != (form.height, form.width, 3) or frame.dtype != np.uint8:
             raise DataError(
-                f"video {name!r}, frame {num_frames}: {frame.dtype} {frame.shape}, but the dataset stores uint8 "
-                f"({form.height}, {form.width}, 3); resize in the renderer or change the builder's height and width"
+                f"video {name!r}, frame {num_frames}: {frame.dtype} {frame.shape}, but the dataset stores "
+                f"uint8 ({form.height}, {form.width}, 3); resize in the renderer or change height and width"
             )
         chunk.append(encode_jpeg(frame, form.jpeg_quality))
         num_frames += 1

@@ -1,7 +1,8 @@
-"""One record of a video dataset: up to eight JPEG frames, serialised as the `tf.train.Example` that TFDS writes.
+"""One record of a video dataset: up to eight JPEG frames, serialised as the `tf.train.Example` that TFDS
+writes.
 
-The wire format is small and fixed, so it is written and read here directly: TensorFlow is not needed and a reader
-thread gets views into the record instead of copies.
+The wire format is small and fixed, so it is written and read here directly: TensorFlow is not needed and a
+reader thread gets views into the record instead of copies.
 """
 
 FRAMES_PER_RECORD = 8

@@ -1,4 +1,5 @@
-"""The on-disk layout of a dataset: records of eight JPEG frames in array_record files, and a table of its videos.
+"""The on-disk layout of a dataset: records of eight JPEG frames in array_record files, and a table of its
+videos.
 
     <data_dir>/<name>/<config>/<version>/
         dataset_info.json, features.json     as TFDS writes them
@@ -34,7 +35,9 @@ def shard_name(dataset: str, split: str, index: int, count: int) -> str:
 class RecordWriter:
     """Writes the records of one split into shards of about a gigabyte."""
 
-    def __init__(self, directory: str | os.PathLike[str], dataset: str, split: str, *, max_bytes: int = MAX_SHARD_BYTES):
+    def __init__(
+        self, directory: str | os.PathLike[str], dataset: str, split: str, *, max_bytes: int = MAX_SHARD_BYTES
+    ):
         self.directory, self.dataset, self.split, self.max_bytes = Path(directory), dataset, split, max_bytes
         self.lengths: list[int] = []
         self.num_bytes = 0
@@ -122,7 +125,9 @@ class VideoTable:
         """Row numbers of one split, int64, in stored order."""
         rows = np.flatnonzero(self.column("split") == split)
         if not len(rows):
-            raise DataError(f"the dataset has no split {split!r}; it has {', '.join(sorted(set(self.column('split'))))}")
+            raise DataError(
+                f"the dataset has no split {split!r}; it has {', '.join(sorted(set(self.column('split'))))}"
+            )
         return rows
 
     def row(self, id_: str) -> int:
@@ -165,7 +170,7 @@ class VideoStore:
 
     @classmethod
     def open(cls, directory: str | os.PathLike[str]) -> "VideoStore":
-        """Open the dataset in `directory`; DataError when it is missing, half-made or its files changed size."""
+        """Open a dataset; DataError when it is missing, half-made or a file has another size."""
         path = Path(directory)
         advice = "build it with `python run.py --config configs/NAME.py --workdir DIR --mode build`"
         if not path.is_dir():
@@ -194,7 +199,9 @@ class VideoStore:
                 for record in self._records(split, range(start, min(start + 64, int(ends[-1])))):
                     fingerprint.add(split, record)
         if fingerprint.result(self.metadata["table"]) != self.metadata["fingerprint"]:
-            raise DataError(f"{self.directory}: the files differ from what was built; remove it and build again")
+            raise DataError(
+                f"{self.directory}: the files differ from what was built; remove it and build again"
+            )
 
     def _records(self, split: str, positions: Iterable[int]) -> list[bytes]:
         """Raw records by their position in the split, in the order asked for."""
@@ -206,7 +213,9 @@ class VideoStore:
                 out += self._reader(split, shard).read([int(position) - start])
             except (RuntimeError, ValueError, IndexError) as error:
                 name = self.metadata["shards"][split][shard]["name"]
-                raise DataError(f"{self.directory / name} is damaged; remove {self.directory} and build again") from error
+                raise DataError(
+                    f"{self.directory / name} is damaged; remove {self.directory} and build again"
+                ) from error
         return out
 
     def _jpegs(self, record: bytes) -> list[memoryview]:

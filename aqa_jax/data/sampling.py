@@ -1,0 +1,72 @@
+"""Which frames of a video a model sees: index arithmetic only, no pixels."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from aqa_jax.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True)
+class ClipWindow:
+    """Overlapping clips inside a window of consecutive frames.
+
+    The defaults are MTL-AQA's: 103 frames, ten clips of 16, the window moved by up to six frames in training
+    (USDL/MUSDL and DAE; CoRe's plus or minus three around the published window is the same range of starts).
+
+    Attributes:
+      window: frames of the window.
+      clip_length: frames of one clip, T.
+      clip_starts: first frame of each of the S clips, counted from the window's first.
+      max_shift: in training the window starts at 0..max_shift, or as far as the video reaches.
+    """
+
+    window: int = 103
+    clip_length: int = 16
+    clip_starts: tuple[int, ...] = (0, 10, 20, 30, 40, 50, 60, 70, 80, 87)
+    max_shift: int = 6
+
+    def __post_init__(self) -> None:
+        if not self.clip_starts or self.clip_length < 1 or self.max_shift < 0 or min(self.clip_starts) < 0:
+            raise ConfigError(f"impossible clips: {self}")
+        if (end := max(self.clip_starts) + self.clip_length) > self.window:
+            raise ConfigError(f"the last clip ends at frame {end}, the window has {self.window} frames")
+
+    @property
+    def num_clips(self) -> int:
+        """Number of clips, S."""
+        return len(self.clip_starts)
+
+    def max_start(self, num_frames: int) -> int:
+        """Last frame at which the window may start; DataError when the video is shorter than the window."""
+        if num_frames < self.window:
+            raise DataError(f"a video of {num_frames} frames is shorter than the window of {self.window}")
+        return min(self.max_shift, num_frames - self.window)
+
+    def frames(self, start: int) -> np.ndarray:
+        """Frame numbers of the clips of a window that starts at `start`, int64 [S, T]."""
+        return start + np.array(self.clip_starts)[:, None] + np.arange(self.clip_length)
+
+    def train(self, num_frames: int, rng: np.random.Generator) -> np.ndarray:
+        """Frame numbers for training, int64 [S, T]: the window at a random shift."""
+        return self.frames(int(rng.integers(self.max_start(num_frames) + 1)))
+
+    def evaluate(self, num_frames: int, eval_start: int, view: int = 0, num_views: int = 1) -> np.ndarray:
+        """Frame numbers for a test, int64 [S, T].
+
+        A single view is the published window, which starts at `eval_start`; several views are spread
+        evenly over the starts that training uses.
+        """
+        last = self.max_start(num_frames)
+        if num_views > 1:
+            return self.frames(round(view * last / (num_views - 1)))
+        if not 0 <= eval_start <= num_frames - self.window:
+            raise DataError(
+                f"a window of {self.window} frames from frame {eval_start} leaves the {num_frames} stored"
+            )
+        return self.frames(eval_start)
+
+    def shuffled(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """The same clips after permuting the window's frames: a control without the motion."""
+        start = int(frames.min()) - min(self.clip_starts)
+        return start + rng.permutation(self.window)[frames - start]

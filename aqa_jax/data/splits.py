@@ -1,0 +1,60 @@
+"""A validation split carved by group: no athlete, patient or competition is on both sides."""
+
+import numpy as np
+
+from aqa_jax.data.video_store import VideoTable
+from aqa_jax.errors import ConfigError, DataError
+
+_ORDERS = 64  # random orders of the groups that are tried
+
+
+def carve(
+    table: VideoTable, rows: np.ndarray, *, fraction: float = 0.1, seed: int = 0, by: str = "group"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split `rows` into (training rows, validation rows), each sorted; the same for the same seed.
+
+    Args:
+      table: the dataset's table.
+      rows: int [N], rows to split.
+      fraction: share of the rows wanted for validation; whole groups come as near to it as they can.
+      seed: which of the many possible splits.
+      by: a text column that must not be shared between the two sides, or "random" for single rows.
+
+    Raises:
+      ConfigError: fraction outside (0, 1).
+      DataError: fewer than two groups (or rows), so nothing can be held out.
+    """
+    if not 0 < fraction < 1:
+        raise ConfigError(f"the validation fraction must lie between 0 and 1, got {fraction}")
+    rows = np.sort(np.asarray(rows))
+    groups = rows.astype(str) if by == "random" else table.column(by)[rows].astype(str)
+    names, member, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    if len(names) < 2:
+        raise DataError(
+            f"no validation split can be carved: all {len(rows)} rows share one {by!r}; split by 'random'"
+        )
+    target = min(max(fraction * len(rows), 1), len(rows) - 1)
+    rng = np.random.default_rng(seed)
+    best: list[int] = []
+    best_miss = np.inf
+    for _ in range(_ORDERS):
+        chosen = _nearest(counts, target, rng.permutation(len(names)))
+        miss = abs(counts[chosen].sum() - target)
+        if miss < best_miss:
+            best, best_miss = chosen, miss
+    held_out = np.isin(member, best)
+    train, validation = rows[~held_out], rows[held_out]
+    assert len(train) and len(validation) and not set(groups[held_out]) & set(groups[~held_out])
+    return train, validation
+
+
+def _nearest(counts: np.ndarray, target: float, order: np.ndarray) -> list[int]:
+    """Groups in `order` that bring the total nearer to `target`; at least one, and never all."""
+    chosen: list[int] = []
+    total = 0
+    for group in order:
+        nearer = abs(total + counts[group] - target) < abs(total - target)
+        if (nearer or not chosen) and len(chosen) < len(counts) - 1:
+            chosen.append(int(group))
+            total += int(counts[group])
+    return chosen
