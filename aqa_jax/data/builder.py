@@ -44,7 +44,7 @@ class VideoBuilderConfig(tfds.core.BuilderConfig):
     """
 
     height: int = 256
-    width: int = 456
+    width: int = 455
     jpeg_quality: int = 90
 
     def options(self) -> dict[str, Any]:

@@ -1,9 +1,16 @@
-"""JPEG bytes and video files to uint8 RGB frames; every fault a DecodeError that says what and where."""
+"""Images and video files to uint8 RGB frames; every fault a DecodeError that says what and where.
+
+Frame counts and seeks of containers lie, so videos are decoded in order and counted. OpenCV reports damage
+*inside* a JPEG's compressed data only on stderr: what is caught here is a file that is cut short, is no
+JPEG, or does not decode. The records of a dataset carry checksums of their own.
+"""
 
 import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
-# Read once, when OpenCV loads: a forged header must not allocate gigabytes, and its own chatter hides our
-# messages.
+# Read once, when OpenCV loads: a forged header must not allocate gigabytes, and chatter hides our messages.
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(64 * 1024 * 1024))
 os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -13,16 +20,197 @@ import numpy as np
 
 from aqa_jax.errors import DecodeError
 
-__all__ = ["cv2", "decode_jpeg"]
+__all__ = [
+    "count_frames",
+    "cv2",
+    "decode_jpeg",
+    "iterate_frames",
+    "read_frames",
+    "read_image",
+    "resize",
+    "write_video",
+]
+
+PathLike = str | os.PathLike[str]
+Size = tuple[int, int]  # height, width in pixels
+# Containers count a few frames that never come out (edit lists, a rounded duration); damage costs more
+# than that.
+_MISSING_SHARE = 0.05
+_MISSING_FRAMES = 3
 
 
 def decode_jpeg(data: bytes | memoryview, what: str) -> np.ndarray:
     """Decode one whole JPEG to uint8 RGB [H, W, 3]; `what` names it in errors."""
-    if len(data) < 4 or bytes(data[:2]) != b"\xff\xd8":
+    if bytes(data[:2]) != b"\xff\xd8":
         raise DecodeError(f"{what}: not a JPEG")
-    if bytes(data[-2:]) != b"\xff\xd9":
+    if bytes(data[-2:]) != b"\xff\xd9" and not bytes(data).rstrip(b"\0\r\n").endswith(b"\xff\xd9"):
         raise DecodeError(f"{what}: the JPEG is cut short")
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    return _decode(data, what)
+
+
+def _decode(data: bytes | memoryview, what: str) -> np.ndarray:
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise DecodeError(f"{what}: OpenCV refuses the image ({error.err})") from error
     if image is None:
-        raise DecodeError(f"{what}: the JPEG is damaged")
+        raise DecodeError(f"{what}: the image is damaged, or of a kind OpenCV cannot read")
     return image
+
+
+def read_image(path: PathLike) -> np.ndarray:
+    """Read an image file (a JPEG with `decode_jpeg`, or anything OpenCV reads) to uint8 RGB [H, W, 3]."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise DecodeError(f"{path}: {error.strerror}") from error
+    if not data:
+        raise DecodeError(f"{path}: the file is empty")
+    return (
+        decode_jpeg(data, str(path))
+        if Path(path).suffix.lower() in (".jpg", ".jpeg")
+        else _decode(data, str(path))
+    )
+
+
+def resize(frame: np.ndarray, size: Size) -> np.ndarray:
+    """Resize [H, W, 3] to `size` (height, width): area averaging when shrinking, else bilinear."""
+    if frame.shape[:2] == tuple(size):
+        return frame
+    shrinks = size[0] * size[1] < frame.shape[0] * frame.shape[1]
+    return cv2.resize(
+        frame, (size[1], size[0]), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    )
+
+
+@contextmanager
+def _opened(path: PathLike) -> Iterator[cv2.VideoCapture]:
+    if not Path(path).is_file():
+        raise DecodeError(f"{path}: no such file")
+    # Named, or OpenCV would take an image, or a name like img_%05d.jpg, for a video. It honours rotation
+    # flags.
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    try:
+        # FFmpeg renders text files as terminal output, and opens pictures as videos of one frame.
+        with open(path, "rb") as file:
+            is_text = b"\0" not in file.read(4096)
+        is_image = cv2.haveImageReader(str(path)) and capture.get(cv2.CAP_PROP_FRAME_COUNT) <= 1
+        if not capture.isOpened() or is_text or is_image:
+            raise DecodeError(f"{path}: not a video, or one whose index is cut off")
+        yield capture
+    finally:
+        capture.release()
+
+
+def _check_count(path: PathLike, capture: cv2.VideoCapture, count: int, accept_damaged: bool) -> None:
+    claimed = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    missing = claimed - count
+    if not count:
+        raise DecodeError(f"{path}: no frame can be decoded")
+    if not accept_damaged and missing > max(_MISSING_FRAMES, _MISSING_SHARE * claimed):
+        raise DecodeError(
+            f"{path}: damaged: {count} of {claimed} frames can be decoded; "
+            "repair or re-encode it, or accept damaged videos to use what there is"
+        )
+
+
+def count_frames(path: PathLike, *, accept_damaged: bool = False) -> int:
+    """Number of frames that really decode.
+
+    Raises:
+      DecodeError: not a video; or (unless `accept_damaged`) far fewer frames than the container claims.
+    """
+    with _opened(path) as capture:
+        count = 0
+        while capture.grab():
+            count += 1
+        _check_count(path, capture, count, accept_damaged)
+    return count
+
+
+def iterate_frames(
+    path: PathLike, *, size: Size | None = None, accept_damaged: bool = False
+) -> Iterator[np.ndarray]:
+    """Yields every frame upright, uint8 RGB [H, W, 3], resized to `size`; one frame in memory at a time.
+
+    Raises:
+      DecodeError: as `count_frames`, damage at the end of the iteration.
+    """
+    with _opened(path) as capture:
+        count = 0
+        while True:
+            ok, frame = capture.read()
+            if not ok:
+                break
+            count += 1
+            frame = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+            yield frame if size is None else resize(frame, size)
+        _check_count(path, capture, count, accept_damaged)
+
+
+def read_frames(
+    path: PathLike, indices: np.ndarray, *, size: Size | None = None, accept_damaged: bool = False
+) -> np.ndarray:
+    """Frames by number, upright, uint8 RGB of shape `indices.shape + (H, W, 3)`.
+
+    Decodes in order and keeps only what is wanted, so memory depends on `indices` and not on the video's
+    length.
+
+    Args:
+      path: video file.
+      indices: int, any shape and order, repeats allowed; below `count_frames(path)`.
+      size: height and width to resize to.
+      accept_damaged: take what there is of a damaged video.
+
+    Raises:
+      DecodeError: as `count_frames`, or a wanted frame beyond the end.
+    """
+    indices = np.asarray(indices)
+    wanted, inverse = np.unique(indices, return_inverse=True)
+    if not len(wanted) or wanted[0] < 0:
+        raise DecodeError(f"{path}: impossible frame numbers {indices}")
+    kept: list[np.ndarray] = []
+    with _opened(path) as capture:
+        count = 0
+        while capture.grab():
+            if len(kept) < len(wanted) and count == wanted[len(kept)]:
+                ok, frame = capture.retrieve()
+                if not ok:
+                    break
+                frame = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+                kept.append(frame if size is None else resize(frame, size))
+            count += 1
+        _check_count(path, capture, count, accept_damaged)
+    if len(kept) < len(wanted):
+        raise DecodeError(f"{path}: frame {wanted[len(kept)]} asked for, the video has {count}")
+    return np.stack(kept)[inverse.reshape(indices.shape)]
+
+
+def write_video(path: PathLike, frames: Iterable[np.ndarray], fps: float = 25.0) -> None:
+    """Write uint8 RGB frames [H, W, 3], H and W even, to .mp4 (MPEG-4) or .avi (MJPEG).
+
+    The file appears when it is whole.
+    """
+    path = Path(path)
+    codecs = {".mp4": "mp4v", ".avi": "MJPG"}
+    if path.suffix not in codecs:
+        raise DecodeError(f"{path}: videos are written as {' or '.join(codecs)}")
+    partial = path.with_name(f".partial-{path.name}")
+    writer = None
+    try:
+        for frame in frames:
+            if frame.shape[0] % 2 or frame.shape[1] % 2:
+                raise DecodeError(f"{path}: video frames have even sides, got {frame.shape[:2]}")
+            if writer is None:
+                fourcc = cv2.VideoWriter.fourcc(*codecs[path.suffix])
+                writer = cv2.VideoWriter(str(partial), cv2.CAP_FFMPEG, fourcc, fps, frame.shape[1::-1])
+                if not writer.isOpened():
+                    raise DecodeError(f"{path}: this OpenCV cannot write {codecs[path.suffix]} here")
+            writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+        if writer is None:
+            raise DecodeError(f"{path}: no frames to write")
+        writer.release()
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
