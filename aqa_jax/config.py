@@ -41,7 +41,6 @@ class DataConfig:
     flip: bool = _key(True, "random horizontal flip in training")
     normalisation: str = _key("imagenet", "of RGB values", choices=("imagenet", "minus_one_to_one"))
     shuffle_time: bool = _key(False, "shuffle the frames of every window: a control, the score must need the motion")
-    train_fraction: float = _key(1.0, "share of the training videos to train on", low=0.0, high=1.0)
     validation_fraction: float = _key(0.1, "share of the training split held out to choose the epoch", low=0.0, high=0.9)
     validation_by: str = _key(
         "group", "hold out whole groups (athlete, patient, competition) or single videos", choices=("group", "video")

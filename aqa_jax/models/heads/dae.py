@@ -1,0 +1,151 @@
+"""DAE and DAE-MT (arXiv 2111.11029; InfoX-SEU/DAE-AQA).
+
+Linear C -> 256 -> 128 with ReLU, then two Linear 128 -> 1: the mean and the log variance of the score (295,554
+parameters at C = 1024). DAE-MT regresses the judges' part and multiplies by the given difficulty.
+
+Loss, rebuilt from the paper: ``alpha (y - mu)^2 / sigma^2 + beta log sigma^2``. The released ones draw
+``z = mu + sigma eps`` and minimise ``(z - y)^2`` (2021) or ``(z - y)^2 + (y - mu)^2`` (2023); as E(z - y)^2 =
+(mu - y)^2 + sigma^2, both drive sigma to 0.
+"""
+
+import math
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from aqa_jax.config import HeadConfig
+from aqa_jax.errors import DataError
+from aqa_jax.models.heads.base import Constant, Labels
+from aqa_jax.models.scores import ScoreDistribution
+
+
+def _torch_linear(in_features: int, out_features: int, rngs: nnx.Rngs) -> nnx.Linear:
+    """A linear layer with torch's default initialisation, which the originals rely on."""
+    bound = 1 / math.sqrt(in_features)
+
+    def uniform(key, shape, dtype=jnp.float32, out_sharding=None):
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return nnx.Linear(in_features, out_features, kernel_init=uniform, bias_init=uniform, rngs=rngs)
+
+
+class DAE(nnx.Module):
+    """The head, for DAE (``times_difficulty=False``) and DAE-MT. Layers carry the originals' names."""
+
+    def __init__(
+        self, features: int, settings: HeadConfig, *, times_difficulty: bool, offset: float = 0.0, scale: float = 1.0,
+        unit: float = 1.0, rngs: nnx.Rngs,
+    ):  # fmt: skip
+        """Makes the layers.
+
+        Args:
+          features: C of the backbone.
+          settings: loss and layer widths.
+          times_difficulty: regress score / difficulty.
+          offset: value of the regressed quantity at network output 0.
+          scale: value of one unit of network output.
+          unit: score points by which residual and sigma are divided in the loss.
+          rngs: source of the initial weights.
+        """
+        first, second = settings.hidden
+        self.fc1 = _torch_linear(features, first, rngs)
+        self.fch = _torch_linear(first, second, rngs)
+        self.fc2_mean = _torch_linear(second, 1, rngs)
+        self.fc2_logvar = _torch_linear(second, 1, rngs)
+        self.offset = Constant(jnp.float32(offset))
+        self.scale = Constant(jnp.float32(scale))
+        self.unit = Constant(jnp.float32(unit))
+        self.settings = settings
+        self.times_difficulty = times_difficulty
+        self.columns = ("score",)
+        if times_difficulty:
+            self.columns += ("difficulty",)
+        if settings.target == "judges":
+            self.columns += ("judges",)
+
+    def __call__(self, features: jax.Array) -> dict[str, jax.Array]:
+        """Features [B, C] -> ``mean`` and ``logvar`` [B], in network units."""
+        hidden = jax.nn.relu(self.fch(jax.nn.relu(self.fc1(features))))
+        return {"mean": self.fc2_mean(hidden)[:, 0], "logvar": self.fc2_logvar(hidden)[:, 0]}
+
+    def distribution(self, outputs: dict[str, jax.Array], batch: Mapping[str, jax.Array]) -> ScoreDistribution:
+        """The predicted final score; DAE-MT reads ``difficulty`` [B] from ``batch``."""
+        mean = self.offset[...] + self.scale[...] * outputs["mean"]
+        # A floor in quadrature keeps a gradient everywhere, unlike a maximum.
+        sigma = self.scale[...] * jnp.sqrt(jnp.exp(outputs["logvar"]) + self.settings.sigma_floor**2)
+        if self.times_difficulty:
+            mean, sigma = mean * batch["difficulty"], sigma * batch["difficulty"]
+        return ScoreDistribution(mean, sigma)
+
+    def target(self, batch: Mapping[str, jax.Array]) -> jax.Array:
+        """What the loss compares with: [B] score points."""
+        if self.settings.target == "judges":
+            return middle_three(batch["judges"]) * batch["difficulty"]
+        return batch["score"]
+
+    def loss(
+        self, outputs: dict[str, jax.Array], batch: Mapping[str, jax.Array], key: jax.Array, progress: jax.Array
+    ) -> jax.Array:
+        """Loss per example [B]."""
+        predicted = self.distribution(outputs, batch)
+        residual = (self.target(batch) - predicted.mean) / self.unit[...]
+        sigma = predicted.sigma / self.unit[...]
+        error = jnp.square(residual)
+        settings = self.settings
+        if settings.loss != "likelihood":
+            sampled = jnp.square(residual - sigma * jax.random.normal(key, sigma.shape, sigma.dtype))
+            return sampled if settings.loss == "released_2021" else sampled + error
+        variance = jnp.square(sigma)
+        likelihood = settings.alpha * error / variance + settings.beta * jnp.log(variance)
+        share = jnp.where(progress < settings.warmup_fraction, 1.0, settings.mse_weight)
+        return share * error + (1 - share) * likelihood
+
+
+def middle_three(judges: jax.Array) -> jax.Array:
+    """The sum of the middle three of seven marks [B, 7] -> [B]: diving's rule."""
+    return jnp.sort(judges, axis=-1)[..., 2:5].sum(-1)
+
+
+def make_dae(features: int, settings: HeadConfig, labels: Labels | None, rngs: nnx.Rngs) -> DAE:
+    """DAE, standardised by the training scores ``labels['score']`` [N] if the settings say so."""
+    offset, spread = (0.0, 1.0) if labels is None else _location(labels["score"], settings)
+    return DAE(features, settings, times_difficulty=False, offset=offset, scale=spread, unit=spread, rngs=rngs)
+
+
+def make_dae_mt(features: int, settings: HeadConfig, labels: Labels | None, rngs: nnx.Rngs) -> DAE:
+    """DAE-MT, standardised by score / difficulty of the training videos.
+
+    Raises:
+      DataError: a video has no difficulty, or (``target='judges'``) the dataset has no judges' marks.
+    """
+    if labels is None:
+        return DAE(features, settings, times_difficulty=True, rngs=rngs)
+    difficulty = labels["difficulty"]
+    missing = int(np.sum(~(difficulty > 0)))
+    if missing:
+        raise DataError(
+            f"dae_mt multiplies by the difficulty, but {missing} of {len(difficulty)} training videos have none: "
+            "use config.head.name=dae, or a dataset with difficulties."
+        )
+    if settings.target == "judges":
+        judges = labels.get("judges")
+        if judges is None or judges.ndim != 2 or judges.shape[1] != 7 or not np.isfinite(judges).all():
+            raise DataError(
+                "config.head.target=judges needs seven judges' marks for every training video, and this dataset has not: "
+                "build it from annotations with judge_scores (MUSDL's or CoRe's file), or use config.head.target=score."
+            )
+    offset, spread = _location(labels["score"] / difficulty, settings)
+    unit = spread * float(difficulty.mean()) if settings.standardise else 1.0
+    return DAE(features, settings, times_difficulty=True, offset=offset, scale=spread, unit=unit, rngs=rngs)
+
+
+def _location(values: np.ndarray, settings: HeadConfig) -> tuple[float, float]:
+    if not settings.standardise:
+        return 0.0, 1.0
+    spread = float(np.std(values))
+    if not spread > 0:
+        raise DataError("All training scores are the same: there is nothing to learn from them.")
+    return float(np.mean(values)), spread

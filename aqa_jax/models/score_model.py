@@ -1,0 +1,40 @@
+"""Backbone and head in one module: from uint8 clips to a head's outputs."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from aqa_jax.models.i3d import I3D, BNMode
+
+_NORMALISATIONS = {
+    # mean and standard deviation of RGB on [0, 1]
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "minus_one_to_one": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+}
+
+
+def normalise(video: jax.Array, kind: str, dtype: jnp.dtype) -> jax.Array:
+    """uint8 RGB [..., 3] -> normalised values of ``dtype``."""
+    mean, std = _NORMALISATIONS[kind]
+    return ((video.astype(jnp.float32) / 255 - jnp.array(mean)) / jnp.array(std)).astype(dtype)
+
+
+class ClipModel(nnx.Module):
+    """I3D per clip, the mean of the clips' features, then a head (DAE-AQA's ``train.py``)."""
+
+    def __init__(self, i3d: I3D, head: nnx.Module, normalisation: str, dtype: jnp.dtype):
+        """Joins ``i3d`` and ``head``."""
+        self.i3d = i3d
+        self.head = head
+        self.normalisation = normalisation
+        self.dtype = dtype
+
+    def clip_features(self, video: jax.Array, mode: BNMode) -> jax.Array:
+        """uint8 [B, S, T, H, W, 3] -> features per clip [B, S, C] float32 (mean over a clip's temporal positions)."""
+        batch, clips = video.shape[:2]
+        frames = normalise(video, self.normalisation, self.dtype).reshape(batch * clips, *video.shape[2:])
+        return self.i3d(frames, mode).mean(1).reshape(batch, clips, -1)
+
+    def __call__(self, video: jax.Array, mode: BNMode = "frozen") -> dict[str, jax.Array]:
+        """uint8 [B, S, T, H, W, 3] -> the head's outputs."""
+        return self.head(self.clip_features(video, mode).mean(1))

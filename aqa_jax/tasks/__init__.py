@@ -1,0 +1,11 @@
+"""What a run learns: the loop knows only :class:`aqa_jax.tasks.base.Task`."""
+
+from aqa_jax.config import Config
+from aqa_jax.tasks.base import Task
+from aqa_jax.tasks.motion import MotionTask
+from aqa_jax.tasks.score import ScoreTask
+
+
+def make_task(config: Config) -> Task:
+    """The task that ``config.task`` names."""
+    return {"score": ScoreTask, "motion": MotionTask}[config.task](config)

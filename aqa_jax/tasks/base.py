@@ -1,0 +1,63 @@
+"""The interface between the loop and what is learnt."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from aqa_jax.config import Config
+from aqa_jax.models.i3d import I3D, BNMode
+
+Batch = Mapping[str, jax.Array]
+Arrays = Mapping[str, np.ndarray]
+
+
+class Task(Protocol):
+    """A model, its loss, its outputs and the figures made of them.
+
+    A batch holds ``video`` uint8 [B, S, T, H, W, 3], ``row`` int32 [B] and a float32 array for each of ``columns``.
+    """
+
+    columns: tuple[str, ...]
+    monitor: str
+    """The figure of :meth:`report` that chooses the epoch; higher is better."""
+
+    def make_model(self, labels: Arrays | None, rngs: nnx.Rngs, axis_name: str | None) -> nnx.Module:
+        """The model for training videos with these labels (one array per column; None: constants are restored)."""
+        ...
+
+    def loss(
+        self, model: nnx.Module, batch: Batch, key: jax.Array, progress: jax.Array
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Loss [B] and figures to log [B]; ``progress`` goes from 0 to 1 over the training."""
+        ...
+
+    def outputs(self, model: nnx.Module, batch: Batch) -> dict[str, jax.Array]:
+        """What is kept of each example for :meth:`report`, each [B, ...]."""
+        ...
+
+    def report(self, outputs: Arrays, labels: Arrays, *, bootstrap: int) -> dict:
+        """Figures over a whole split, one entry per video in the same order."""
+        ...
+
+
+def make_backbone(config: Config, rngs: nnx.Rngs, axis_name: str | None) -> I3D:
+    """The I3D that ``config.model`` describes."""
+    model = config.model
+    return I3D(rngs=rngs, dialect=model.dialect, width=model.width, form=model.kernels, axis_name=axis_name)
+
+
+def compute_dtype(config: Config) -> jnp.dtype:
+    """float32 on the CPU, bfloat16 on accelerators, or as the config says."""
+    name = config.model.dtype
+    if name == "auto":
+        name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    return jnp.dtype(name)
+
+
+def training_mode(config: Config) -> BNMode:
+    """Batch normalisation's mode in training."""
+    return "batch" if config.model.batch_norm == "batch" else "frozen"

@@ -1,0 +1,100 @@
+"""What a run says while it runs: a JSON line and TensorBoard scalars per logged step, and a progress bar."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+
+class TrainLog:
+    """Writes ``train.jsonl`` and TensorBoard files into a directory, and shows a bar with ETA.
+
+    A run that goes on from a checkpoint drops the lines after it, so that the file reads as one run.
+    """
+
+    def __init__(self, directory: Path, start_step: int, total_steps: int, enabled: bool = True):
+        """Opens the files for a run that has made ``start_step`` of ``total_steps`` steps."""
+        self.enabled = enabled
+        self._path = directory / "train.jsonl"
+        if not enabled:
+            return
+        directory.mkdir(parents=True, exist_ok=True)
+        kept = [line for line in read_log(directory) if line["step"] <= start_step]
+        temporary = self._path.with_suffix(".tmp")
+        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        temporary.replace(self._path)
+        self._file = self._path.open("a", buffering=1)
+        self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=start_step + 1)
+        self._bar = tqdm(total=total_steps, initial=start_step, desc="train", unit="step", smoothing=0.05)
+
+    def advance(self, step: int) -> None:
+        """Moves the bar to ``step``."""
+        if self.enabled:
+            self._bar.update(step - self._bar.n)
+
+    def write(self, step: int, figures: dict[str, Any], prefix: str = "train") -> None:
+        """Logs ``figures`` of ``step``."""
+        if not self.enabled:
+            return
+        line = {"step": step, "kind": prefix, **figures}
+        self._file.write(json.dumps(line) + "\n")
+        for name, value in figures.items():
+            if isinstance(value, int | float):
+                self._board.add_scalar(f"{prefix}/{name}", value, step)
+        if "loss" in figures:
+            self._bar.set_postfix(loss=f"{figures['loss']:.3g}", wait=f"{100 * figures.get('data_wait', 0):.0f}%")
+
+    def say(self, text: str) -> None:
+        """A line above the bar."""
+        if self.enabled:
+            self._bar.write(text)
+
+    def close(self) -> None:
+        """Closes files and bar."""
+        if self.enabled:
+            self._bar.close()
+            self._board.close()
+            self._file.close()
+
+
+def read_log(directory: Path) -> list[dict[str, Any]]:
+    """The lines of ``train.jsonl`` in ``directory``; a last line that a kill cut short is left out."""
+    path = directory / "train.jsonl"
+    lines: list[dict[str, Any]] = []
+    if path.exists():
+        for text in path.read_text().splitlines():
+            try:
+                lines.append(json.loads(text))
+            except json.JSONDecodeError:
+                break
+    return lines
+
+
+class Stopwatch:
+    """Seconds spent waiting for data, compiling and stepping, between two readings."""
+
+    def __init__(self):
+        """Starts at zero."""
+        self.waited = 0.0
+        self._since = time.perf_counter()
+
+    def wait_for(self, iterator: Any) -> Any:
+        """``next(iterator)``, timed."""
+        start = time.perf_counter()
+        item = next(iterator)
+        self.waited += time.perf_counter() - start
+        return item
+
+    def read(self, steps: int) -> dict[str, float]:
+        """Seconds a step and the share of them spent waiting for data, since the last reading."""
+        elapsed = time.perf_counter() - self._since
+        figures = {"step_seconds": elapsed / max(steps, 1), "data_wait": self.waited / elapsed if elapsed else 0.0}
+        self.restart()
+        return figures
+
+    def restart(self) -> None:
+        """Starts again at zero."""
+        self.waited, self._since = 0.0, time.perf_counter()

@@ -1,0 +1,176 @@
+"""The training loop.
+
+Every step, in this order: take a batch, dispatch the update, read the figures of the step before. Every so often, in
+this order: evaluate, save (state, iterator, evaluations so far), go on.
+"""
+
+import math
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aqa_jax.config import Config
+from aqa_jax.errors import ConfigError, RunError
+from aqa_jax.evaluate.selection import select_all
+from aqa_jax.files import write_json
+from aqa_jax.train import state as states
+from aqa_jax.train.checkpoints import Checkpoints
+from aqa_jax.train.evaluation import predict_rows
+from aqa_jax.train.initial import initial_state
+from aqa_jax.train.log import Stopwatch, TrainLog
+from aqa_jax.train.optimizer import make_optimizer
+from aqa_jax.train.run import Run, keep_config
+from aqa_jax.train.step import make_train_step, shard
+
+History = list[dict[str, Any]]
+
+
+class Interrupted(Exception):
+    """SIGTERM came; the state has been saved."""
+
+
+def train(config: Config, workdir: Path) -> Run:
+    """Trains to the end, from the newest checkpoint in ``workdir`` if there is one.
+
+    Raises:
+      ConfigError, DataError, WeightsError: before the first step, where the run could not succeed.
+      RunError: a loss is not finite; step and videos are named, and the last checkpoint is from before.
+      Interrupted: after SIGTERM, with everything saved.
+    """
+    _check_devices(config)
+    keep_config(config, workdir)
+    run = Run(config)
+    total, every = _lengths(run)
+    optimizer = make_optimizer(config.optimizer, total)
+    state = initial_state(run, optimizer)
+    run.batches_of("test")  # A test split that cannot be read should say so now.
+    if jax.process_index() == 0:
+        write_json(workdir / "trained_on.json", run.trained_on())
+        print(states.parameter_table(state), flush=True)
+    iterator = run.batches_for_training()
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    history: History = []
+    done = checkpoints.steps()
+    if done:
+        state, progress = checkpoints.restore(done[-1], state, iterator)
+        history = progress["history"]
+        print(f"Going on from step {done[-1]} of {total}.", flush=True)
+    log = TrainLog(workdir / "logs", done[-1] if done else 0, total, enabled=jax.process_index() == 0)
+    terminated = _on_sigterm()
+    try:
+        _loop(run, state, optimizer, iterator, checkpoints, history, log, total, every, terminated)
+    finally:
+        log.close()
+        checkpoints.close()
+    return run
+
+
+def _loop(run, state, optimizer, iterator, checkpoints, history, log, total, every, terminated) -> None:
+    config = run.config
+    step_fn = make_train_step(run.task, run.assembler, optimizer, total, config.seed)
+    devices = jax.local_device_count()
+    watch, pending, compiled = Stopwatch(), None, False
+    for step in range(int(state["step"]) + 1, total + 1):
+        batch = watch.wait_for(iterator)
+        rows = batch["row"]
+        started = time.perf_counter()
+        state, figures = step_fn(state, shard(batch, devices))
+        if not compiled:
+            jax.block_until_ready(state)
+            compiled = True
+            log.write(step, {"compile_seconds": time.perf_counter() - started}, "compile")
+            watch.restart()
+        if pending is not None:
+            _read(run, log, watch, *pending)
+        pending = (step, figures, rows)
+        evaluate = step % every == 0 or step == total
+        also = config.train.checkpoint_every
+        if evaluate or terminated or (also and step % also == 0):
+            _read(run, log, watch, *pending)
+            pending = None
+            if evaluate:
+                history.append({"step": step, **_evaluate(run, state, log)})
+                log.write(step, _flat(history[-1]), "evaluate")
+            kept = {choice["step"] for choice in select_all(history, run.task.monitor).values() if "step" in choice}
+            # A copy, for the next step donates these arrays while they are still being written.
+            checkpoints.save(step, jax.tree.map(jnp.copy, state), iterator, {"history": history}, kept)
+            watch.restart()
+        if terminated:
+            raise Interrupted(f"SIGTERM: step {step} of {total} is saved; the same command goes on from there.")
+
+
+def _read(run: Run, log: TrainLog, watch: Stopwatch, step: int, figures: dict[str, jax.Array], rows: np.ndarray) -> None:
+    """Reads a finished step's figures and stops the run if its loss is not a number."""
+    log.advance(step)
+    loss = float(figures["loss"])
+    if not (math.isfinite(loss) and math.isfinite(float(figures["gradient_norm"]))):
+        ids = ", ".join(str(run.store.table.column("id")[row]) for row in rows)
+        raise RunError(
+            f"Step {step}: the loss is {loss} and the gradient's norm {float(figures['gradient_norm'])}. Videos of the batch: "
+            f"{ids}. The last checkpoint is from before; a lower config.optimizer.learning_rate or "
+            "config.optimizer.clip_norm=1.0 usually helps."
+        )
+    every = run.config.train.log_every
+    if step % every == 0 or step == 1:
+        log.write(step, {k: float(v) for k, v in figures.items()} | watch.read(every if step > 1 else 1))
+
+
+def _evaluate(run: Run, state: states.State, log: TrainLog) -> dict[str, Any]:
+    splits = ["validation"] if len(run.rows["validation"]) else []
+    if run.config.evaluate.track_test:
+        splits.append("test")
+    result = {}
+    for split in splits:
+        outputs = predict_rows(run.output_step, state, run.batches_of(split), name=split)
+        outputs.pop("row")
+        result[split] = run.task.report(outputs, run.labels(split), bootstrap=0)
+        value = result[split][run.task.monitor]
+        log.say(f"{split}: {run.task.monitor} {'undefined' if value is None else f'{value:.4f}'}")
+    return result
+
+
+def _flat(entry: dict[str, Any]) -> dict[str, float]:
+    return {
+        f"{split}_{name}": value
+        for split, figures in entry.items()
+        if isinstance(figures, dict)
+        for name, value in figures.items()
+        if isinstance(value, int | float)
+    }
+
+
+def _lengths(run: Run) -> tuple[int, int]:
+    """Steps in all, and between evaluations."""
+    train, videos = run.config.train, len(run.rows["train"])
+    if videos < train.batch_size:
+        raise ConfigError(f"config.train.batch_size={train.batch_size}, but there are {videos} training videos.")
+    total = train.steps or math.ceil(train.epochs * videos / train.batch_size)
+    if total < 1:
+        raise ConfigError("Nothing to train: set config.train.epochs or config.train.steps.")
+    return total, min(train.evaluate_every or max(round(videos / train.batch_size), 1), total)
+
+
+def _check_devices(config: Config) -> None:
+    if config.train.batch_size % jax.device_count():
+        raise ConfigError(
+            f"config.train.batch_size={config.train.batch_size} cannot be shared evenly by {jax.device_count()} devices."
+        )
+
+
+class _Flag:
+    def __init__(self):
+        self.up = False
+
+    def __bool__(self):
+        return self.up
+
+
+def _on_sigterm() -> _Flag:
+    flag = _Flag()
+    signal.signal(signal.SIGTERM, lambda *_: setattr(flag, "up", True))
+    return flag

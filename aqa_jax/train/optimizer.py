@@ -1,0 +1,49 @@
+"""The optimizer that a config describes, in optax's terms."""
+
+import jax
+import numpy as np
+import optax
+
+from aqa_jax.config import OptimizerConfig
+
+
+def make_schedule(settings: OptimizerConfig, total_updates: int) -> optax.Schedule:
+    """Learning rate by update: linear warm-up, then constant or cosine."""
+    # A numpy scalar: a Python float would be weakly typed and compile the step twice.
+    peak = np.float32(settings.learning_rate)
+    after = max(total_updates - settings.warmup_steps, 1)
+    if settings.schedule == "cosine":
+        main = optax.cosine_decay_schedule(peak, after, settings.final_fraction)
+    else:
+        main = optax.constant_schedule(peak)
+    if not settings.warmup_steps:
+        return main
+    warmup = optax.linear_schedule(np.float32(0), peak, settings.warmup_steps)
+    return optax.join_schedules([warmup, main], [settings.warmup_steps])
+
+
+def make_optimizer(settings: OptimizerConfig, total_steps: int) -> optax.GradientTransformation:
+    """Clipping, weight decay, the rule, the schedule; ``total_steps`` counts batches.
+
+    Adam's and SGD's weight decay is added to the gradient before the moments, as torch does; AdamW's is decoupled.
+    """
+    schedule = make_schedule(settings, max(total_steps // settings.accumulate, 1))
+    parts = []
+    if settings.clip_norm:
+        parts.append(optax.clip_by_global_norm(settings.clip_norm))
+    if settings.weight_decay and settings.name != "adamw":
+        parts.append(optax.add_decayed_weights(settings.weight_decay))
+    if settings.name == "sgd":
+        parts.append(optax.trace(settings.momentum))
+    else:
+        parts.append(optax.scale_by_adam())
+    if settings.weight_decay and settings.name == "adamw":
+        parts.append(optax.add_decayed_weights(settings.weight_decay))
+    if settings.head_multiplier != 1.0:
+        scale = optax.scale(settings.head_multiplier)
+        parts.append(optax.masked(scale, lambda tree: {part: jax.tree.map(lambda _: part == "head", sub) for part, sub in tree.items()}))
+    parts.append(optax.scale_by_learning_rate(schedule))
+    rule = optax.chain(*parts)
+    if settings.accumulate > 1:
+        return optax.MultiSteps(rule, settings.accumulate).gradient_transformation()
+    return rule

@@ -1,0 +1,172 @@
+"""Everything that a config determines before the first step: data, splits, task, model."""
+
+import ast
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from aqa_jax import config as config_lib
+from aqa_jax.config import Config
+from aqa_jax.data import build, splits
+from aqa_jax.data.pipeline import eval_iterator, train_iterator
+from aqa_jax.data.sampling import ClipWindow
+from aqa_jax.data.video_store import VideoStore
+from aqa_jax.errors import ConfigError, DataError
+from aqa_jax.files import write_json
+from aqa_jax.tasks import make_task
+from aqa_jax.train import step as steps
+from aqa_jax.train.state import Assembler, State
+
+TRAINED_ON = "aqa_jax.trained_on/1"
+
+
+def build_dataset(config: Config) -> Path:
+    """Builds the dataset of ``config`` unless it is there; returns its directory."""
+    data = config.data
+    options = {}
+    for name, text in config_lib.builder_options(data.options).items():
+        try:
+            options[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            options[name] = text
+    return build.build(data.builder, data_dir=data.data_dir, raw_dir=data.raw_dir or None, options=options)
+
+
+class Run:
+    """A config, its data and its model. Nothing is read from the dataset until it is asked for."""
+
+    def __init__(self, config: Config):
+        """Raises ConfigError or DataError where ``config`` cannot work."""
+        self.config = config
+        self.task = make_task(config)
+        data = config.data
+        self.window = ClipWindow(data.window, data.clip_length, data.clip_starts, data.max_shift)
+        trainable = (lambda path: True) if config.train.trainable == "all" else (lambda path: path[0] == "head")
+        self.assembler = Assembler(lambda: self.make_model(None), trainable)
+
+    def make_model(self, labels: Any) -> nnx.Module:
+        """The task's model; ``labels`` of the training videos, or None where the weights come from a checkpoint."""
+        return self.task.make_model(labels, nnx.Rngs(self.config.seed), steps.AXIS)
+
+    @cached_property
+    def store(self) -> VideoStore:
+        """The dataset, built first if need be (by the first process; the others wait)."""
+        if jax.process_index() == 0:
+            build_dataset(self.config)
+        if jax.process_count() > 1:
+            from jax.experimental import multihost_utils
+
+            multihost_utils.sync_global_devices("dataset built")
+        store = VideoStore.open(build_dataset(self.config))
+        if self.config.data.crop > min(store.frame_size):
+            raise ConfigError(f"config.data.crop={self.config.data.crop} is larger than the stored frames {store.frame_size}.")
+        return store
+
+    @cached_property
+    def rows(self) -> dict[str, np.ndarray]:
+        """Rows of ``train``, ``validation`` (carved from the training split) and ``test``."""
+        data, table = self.config.data, self.store.table
+        train, validation = table.rows("train"), np.zeros(0, np.int64)
+        if data.validation_fraction:
+            by = "group" if data.validation_by == "group" else "random"
+            train, validation = splits.carve(
+                table, train, fraction=data.validation_fraction, seed=self.config.seed, by=by
+            )
+        return {"train": train, "validation": validation, "test": table.rows("test")}
+
+    def labels(self, split: str) -> dict[str, np.ndarray]:
+        """The numeric columns of a split's videos, one array per column."""
+        table, rows = self.store.table, self.rows[split]
+        columns = {name: table.column(name) for name in table.names}
+        return {name: values[rows] for name, values in columns.items() if values.dtype != object}
+
+    def check_columns(self) -> None:
+        """Raises DataError where the dataset lacks a number that the task reads."""
+        for column in self.task.columns:
+            values = self.store.table.column(column)
+            if column in ("score", "difficulty"):
+                bad = [self.store.table.column("id")[r] for rows in self.rows.values() for r in rows if not np.isfinite(values[r])]
+                if bad:
+                    raise DataError(f"{len(bad)} videos have no {column}, for instance {', '.join(map(str, bad[:5]))}.")
+
+    @cached_property
+    def initial_groups(self) -> dict[str, Any]:
+        """Fresh weights, with the constants that the training labels set."""
+        self.check_columns()
+        labels = self.labels("train")
+        trainable = self.assembler.trainable
+        return Assembler(lambda: self.make_model(labels), trainable).init()
+
+    def batches_for_training(self) -> Any:
+        """The endless, checkpointable stream of this process's training batches."""
+        data, train = self.config.data, self.config.train
+        return train_iterator(
+            self.store, self.rows["train"], self.window, columns=self.task.columns,
+            batch_size=train.batch_size // jax.process_count(), seed=self.config.seed, crop_size=data.crop, flip=data.flip,
+            threads=data.threads or None, process_index=jax.process_index(), process_count=jax.process_count(),
+            shuffle_time=data.shuffle_time,
+        )  # fmt: skip
+
+    def batches_of(self, split: str) -> eval_iterator:
+        """Every video of ``split`` once per view."""
+        data, evaluate = self.config.data, self.config.evaluate
+        devices = jax.local_device_count()
+        wanted = (evaluate.batch_size or self.config.train.batch_size) // jax.process_count()
+        return eval_iterator(
+            self.store, self.rows[split], self.window, columns=self.task.columns,
+            batch_size=max(-(-wanted // devices), 1) * devices, crop_size=data.crop, threads=data.threads or None,
+            process_index=jax.process_index(), process_count=jax.process_count(), views=evaluate.views,
+            shuffle_time=data.shuffle_time, seed=self.config.seed,
+        )  # fmt: skip
+
+    @cached_property
+    def output_step(self) -> Any:
+        """The compiled evaluation step."""
+        return steps.make_output_step(self.task, self.assembler)
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """[S, T, H, W, 3] of one video as the model sees it."""
+        crop = self.config.data.crop
+        return (self.window.num_clips, self.window.clip_length, crop, crop, 3)
+
+    def trained_on(self) -> dict[str, Any]:
+        """What a workdir keeps of its dataset, so that new videos can be scored without it."""
+        scores = self.labels("train").get("score")
+        return {
+            "schema": TRAINED_ON,
+            "builder": self.config.data.builder,
+            "fingerprint": self.store.metadata["fingerprint"],
+            "frame_size": list(self.store.frame_size),
+            "videos": {split: len(rows) for split, rows in self.rows.items()},
+            "score_range": None if scores is None else [float(scores.min()), float(scores.max())],
+        }
+
+
+def keep_config(config: Config, workdir: Path) -> None:
+    """Writes ``config`` into ``workdir``, or makes sure that the one there is the same.
+
+    Raises:
+      ConfigError: the workdir belongs to another config; the keys that differ are named.
+    """
+    path = workdir / "config.json"
+    if path.exists():
+        kept = config_lib.resolve(config_lib.read_json(path))
+        changed = config_lib.differences(kept, config)
+        if config_lib.fingerprint(kept) != config_lib.fingerprint(config):
+            raise ConfigError(
+                f"{workdir} belongs to another config:\n  " + "\n  ".join(changed) + "\n"
+                "Give the same config to go on with it, or another --workdir."
+            )
+    elif jax.process_index() == 0:
+        write_json(path, json.loads(config_lib.to_json(config)))
+
+
+def restored_like(run: Run) -> State:
+    """Shapes and dtypes of the state without its optimizer: what scoring needs of a checkpoint."""
+    return jax.eval_shape(run.assembler.init)

@@ -1,0 +1,102 @@
+"""The state of a training, as plain nested dicts of arrays, split into what is trained and what is not."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx, traverse_util
+
+from aqa_jax.errors import WeightsError
+from aqa_jax.models.heads.base import Constant
+
+State = dict[str, Any]
+"""Keys ``step`` (int32 scalar), ``trainable``, ``frozen``, ``stats``, ``constants`` (nested dicts) and ``optimizer``."""
+
+GROUPS = ("trainable", "frozen", "stats", "constants")
+
+
+class Assembler:
+    """Splits a model into a :data:`State`'s groups once, and makes the module again inside a trace."""
+
+    def __init__(self, make_model: Callable[[], nnx.Module], trainable: Callable[[tuple[str, ...]], bool]):
+        """Args: ``make_model`` builds the module; ``trainable`` says of a parameter's path if it is trained."""
+
+        def wanted(path, variable):
+            return isinstance(variable, nnx.Param) and trainable(tuple(map(str, path)))
+
+        self._filters = (wanted, nnx.Param, nnx.BatchStat, Constant)
+        self._make_model = make_model
+        self.trainable = trainable
+        self.graph = nnx.split(nnx.eval_shape(make_model), *self._filters)[0]
+
+    def init(self) -> State:
+        """Fresh arrays for every group."""
+        _, *groups = nnx.split(self._make_model(), *self._filters)
+        return {name: nnx.to_pure_dict(group) for name, group in zip(GROUPS, groups, strict=True)}
+
+    def merge(self, state: State) -> nnx.Module:
+        """The module with the arrays of ``state``."""
+        return nnx.merge(self.graph, *(nnx.State(state[name]) for name in GROUPS))
+
+    def stats(self, model: nnx.Module) -> dict[str, Any]:
+        """The running statistics of ``model``, as in the state."""
+        return nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+
+
+def flat(state: State, groups: tuple[str, ...] = GROUPS) -> dict[str, Any]:
+    """All leaves of ``groups`` by their '/'-joined path in the model (``i3d/Mixed_3b/b0/conv/kernel``)."""
+    merged: dict[str, Any] = {}
+    for group in groups:
+        merged |= traverse_util.flatten_dict(state[group], sep="/")
+    return merged
+
+
+def with_values(state: State, values: dict[str, np.ndarray]) -> State:
+    """``state`` with the leaves named in ``values`` replaced.
+
+    Raises:
+      WeightsError: a name or a shape is not the model's.
+    """
+    result, unused = dict(state), set(values)
+    for group in GROUPS:
+        leaves = traverse_util.flatten_dict(state[group], sep="/")
+        for path in unused & leaves.keys():
+            if leaves[path].shape != values[path].shape:
+                raise WeightsError(
+                    f"{path}: the file has shape {values[path].shape}, the model {leaves[path].shape}. "
+                    "Is config.model.width the file's?"
+                )
+            leaves[path] = jnp.asarray(values[path], leaves[path].dtype)
+        unused -= leaves.keys()
+        result[group] = traverse_util.unflatten_dict(leaves, sep="/")
+    if unused:
+        raise WeightsError(f"The model has no {', '.join(sorted(unused)[:5])} ({len(unused)} such names in the file).")
+    return result
+
+
+def start(groups: State, optimizer: optax.GradientTransformation) -> State:
+    """The state before the first step."""
+    return {"step": jnp.zeros((), jnp.int32), **groups, "optimizer": optimizer.init(groups["trainable"])}
+
+
+def abstract(state: State) -> State:
+    """Shapes and dtypes of ``state`` with this process's replicated sharding: the target of a restore."""
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("data",))
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state)
+
+
+def parameter_table(state: State) -> str:
+    """Trainable, frozen and all parameters of each top-level part, as text."""
+    counts: dict[str, list[int]] = {}
+    for column, group in enumerate(("trainable", "frozen")):
+        for path, leaf in traverse_util.flatten_dict(state[group]).items():
+            counts.setdefault(path[0], [0, 0])[column] += leaf.size
+    rows = [(part, *pair, sum(pair)) for part, pair in counts.items()]
+    rows.append(("total", *(sum(row[i] for row in rows) for i in (1, 2, 3))))
+    lines = [f"{'part':<10}{'trainable':>14}{'frozen':>14}{'total':>14}"]
+    lines += [f"{name:<10}{a:>14,}{b:>14,}{c:>14,}" for name, a, b, c in rows]
+    return "\n".join(lines)
