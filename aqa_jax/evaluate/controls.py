@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from aqa_jax.data.decode import cv2
+from aqa_jax.data.decode import cv2, resize
 from aqa_jax.data.video_store import VideoStore
 from aqa_jax.evaluate.metrics import score_metrics
 
@@ -141,4 +141,4 @@ def compare(store: VideoStore, window: int, *, bootstrap: int = 1000, seed: int 
 def _shrunk(image: np.ndarray, size: int) -> np.ndarray:
     if max(image.shape[:2]) <= size:
         return image
-    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
+    return resize(image, (size, size))

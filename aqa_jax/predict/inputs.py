@@ -1,0 +1,98 @@
+"""Which files to score: a file, a folder, a pattern, or several of them."""
+
+import glob
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aqa_jax.errors import DataError
+from aqa_jax.files import read_csv
+
+VIDEO_SUFFIXES = frozenset(
+    ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .ts .webm .wmv".split()  # noqa: SIM905
+)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The videos in order, and the files beside them that were passed over for their suffix."""
+
+    videos: tuple[Path, ...]
+    ignored: tuple[Path, ...] = ()
+
+
+def find_videos(inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> Inputs:
+    """Resolves FILE, FOLDER (searched to its depths), GLOB (`**` allowed), or a sequence of them.
+
+    Videos come sorted, each once. A file that is named itself is taken whatever its suffix; in folders and
+    patterns other suffixes are passed over and listed, and hidden files are passed over in silence.
+
+    Raises:
+      DataError: an input does not exist, or no video was found.
+    """
+    items = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
+    videos: dict[Path, Path] = {}
+    ignored: dict[Path, Path] = {}
+    for item in items:
+        path = Path(item)
+        if path.is_file():
+            videos.setdefault(path.resolve(), path)
+            continue
+        for found in _candidates(path):
+            known = found.suffix.lower() in VIDEO_SUFFIXES
+            (videos if known else ignored).setdefault(found.resolve(), found)
+    passed_over = tuple(sorted(path for real, path in ignored.items() if real not in videos))
+    if not videos:
+        named = ", ".join(str(item) for item in items) or "an empty list"
+        beside = f"; passed over {', '.join(map(str, passed_over[:5]))}" if passed_over else ""
+        raise DataError(
+            f"no video in {named}{beside}. Known suffixes: {', '.join(sorted(VIDEO_SUFFIXES))}; "
+            "name a file itself to have it read whatever its suffix"
+        )
+    return Inputs(tuple(sorted(videos.values())), passed_over)
+
+
+def read_difficulties(path: str | os.PathLike[str]) -> dict[str, float]:
+    """Reads a CSV file with the columns `file` (name without folder) and `difficulty`.
+
+    Raises:
+      DataError: the file or a column is missing, a name comes twice, or a difficulty is no positive number.
+    """
+    columns = read_csv(path)
+    missing = [name for name in ("file", "difficulty") if name not in columns]
+    if missing:
+        raise DataError(f"{path} lacks the column {' and '.join(missing)}; it has {', '.join(columns)}")
+    result: dict[str, float] = {}
+    for line, (name, text) in enumerate(zip(columns["file"], columns["difficulty"], strict=True), start=2):
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not (math.isfinite(value) and value > 0):
+            raise DataError(
+                f"{path}, row {line}: the difficulty of {name} is {text!r}, not a positive number"
+            )
+        if name in result:
+            raise DataError(f"{path}, row {line}: {name} comes twice")
+        result[name] = value
+    return result
+
+
+def _candidates(path: Path) -> list[Path]:
+    if path.is_dir():
+        found = path.rglob("*")
+    else:
+        matches = glob.glob(str(path), recursive=True)
+        if not matches:
+            raise DataError(f"{path} does not exist, and as a pattern it matches nothing")
+        found = (Path(match) for match in matches)
+    # Hidden below the folder that was asked for; the folder's own path is the user's business.
+    base = path if path.is_dir() else Path()
+    return [file for file in found if file.is_file() and not _hidden(file, base)]
+
+
+def _hidden(file: Path, base: Path) -> bool:
+    parts = file.relative_to(base).parts if file.is_relative_to(base) else (file.name,)
+    return any(part.startswith(".") for part in parts if part not in (".", ".."))

@@ -1,0 +1,209 @@
+"""Scores every file of a list, and writes scores.json and scores.csv."""
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from tqdm import tqdm
+
+from aqa_jax.data.sampling import ClipWindow
+from aqa_jax.errors import AqaError, DataError
+from aqa_jax.evaluate.results import versions
+from aqa_jax.files import write_csv, write_json
+from aqa_jax.predict.inputs import Inputs
+from aqa_jax.predict.video_clips import VideoClips, read_clips
+
+SCORES_SCHEMA = "aqa_jax.scores/1"
+INTERVALS = (50, 90)
+"""Levels of the reported central intervals, in per cent."""
+
+
+class Distribution(Protocol):
+    """Predicted scores of a batch: mean and sigma are [B], in score points."""
+
+    @property
+    def mean(self) -> Any:
+        """[B]."""
+
+    @property
+    def sigma(self) -> Any:
+        """[B]."""
+
+    def interval(self, level: float) -> tuple[Any, Any]:
+        """The central interval that holds a share `level`: two [B] arrays."""
+
+
+class Scorer(Protocol):
+    """A trained model: always called with the same batch size."""
+
+    def score(self, video: np.ndarray, difficulty: np.ndarray | None) -> Distribution:
+        """Video uint8 [B, S, T, H, W, 3] and difficulty float32 [B] to scores."""
+
+
+@dataclass(frozen=True)
+class InputFormat:
+    """What the model takes: which frames, resized to frame_size, then cropped; (height, width) in pixels."""
+
+    window: ClipWindow
+    frame_size: tuple[int, int]
+    crop_size: tuple[int, int]
+
+
+@dataclass
+class Report:
+    """What came out: a row a file that was scored, and the error of each that was not."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    errors: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        """1 if any file failed, else 0."""
+        return int(bool(self.errors))
+
+
+def predict(
+    inputs: Inputs,
+    scorer: Scorer,
+    output: str | os.PathLike[str],
+    *,
+    form: InputFormat,
+    batch_size: int,
+    difficulty: float | Mapping[str, float] | None = None,
+    score_range: tuple[float, float] | None = None,
+    model: Mapping[str, Any] | None = None,
+    progress: bool = True,
+) -> Report:
+    """Scores all videos; a file that cannot be read is listed with its error and does not stop the others.
+
+    Args:
+      inputs: the files.
+      scorer: the trained model.
+      output: folder for scores.json and scores.csv, each replaced at the end.
+      form: what the model takes.
+      batch_size: videos scored at a time; the last batch is padded.
+      difficulty: of every action, or by file name; None if the model does without.
+      score_range: lowest and highest score in training; a score outside is flagged.
+      model: what identifies the model (config hash, checkpoint step, …), copied into scores.json.
+      progress: show a bar.
+
+    Returns:
+      The report; its `exit_code` is 1 if any file failed.
+    """
+    report = Report()
+
+    def read(path: Path) -> tuple[VideoClips, str, float | None]:
+        given = difficulty.get(path.name) if isinstance(difficulty, Mapping) else difficulty
+        if isinstance(difficulty, Mapping) and given is None:
+            raise DataError(f"{path}: no difficulty is given for {path.name}")
+        clips = read_clips(path, form.window, form.frame_size, form.crop_size)
+        with open(path, "rb") as file:
+            return clips, hashlib.file_digest(file, "sha256").hexdigest(), given
+
+    batch: list[tuple[Path, VideoClips, str, float | None]] = []
+    outcomes = _read_ahead(inputs.videos, read, batch_size)
+    for path, outcome in tqdm(outcomes, total=len(inputs.videos), unit="video", disable=not progress):
+        try:
+            batch.append((path, *outcome.result()))
+        except (AqaError, OSError) as error:
+            report.errors[str(path)] = str(error)
+        if len(batch) == batch_size:
+            _score(batch, scorer, batch_size, score_range, report)
+            batch = []
+    if batch:
+        _score(batch, scorer, batch_size, score_range, report)
+    _write(Path(output), inputs, report, form, score_range, model or {})
+    return report
+
+
+def _read_ahead(
+    paths: Sequence[Path], read: Callable[[Path], Any], ahead: int
+) -> Iterator[tuple[Path, Future]]:
+    """Outcomes in order, read by two threads; at most `ahead` wait, so memory does not grow with the files."""
+    waiting: deque[tuple[Path, Future]] = deque()
+    with ThreadPoolExecutor(2) as pool:
+        for path in paths:
+            waiting.append((path, pool.submit(read, path)))
+            if len(waiting) > ahead:
+                yield waiting.popleft()
+        while waiting:
+            yield waiting.popleft()
+
+
+def _score(
+    batch: list[tuple[Path, VideoClips, str, float | None]],
+    scorer: Scorer,
+    batch_size: int,
+    score_range: tuple[float, float] | None,
+    report: Report,
+) -> None:
+    # One batch size is one compilation: a short batch repeats its last video.
+    padded = batch + batch[-1:] * (batch_size - len(batch))
+    video = np.stack([clips.video for _, clips, _, _ in padded])
+    given = [difficulty for *_, difficulty in padded if difficulty is not None]
+    distribution = scorer.score(video, np.array(given, np.float32) if given else None)
+    mean, sigma = np.asarray(distribution.mean), np.asarray(distribution.sigma)
+    limits = {}
+    for level in INTERVALS:
+        low, high = distribution.interval(level / 100)
+        limits[level] = {"low": np.asarray(low), "high": np.asarray(high)}
+    for i, (path, clips, digest, difficulty) in enumerate(batch):
+        if not (np.isfinite(mean[i]) and np.isfinite(sigma[i])):
+            report.errors[str(path)] = f"{path}: the model's score is not finite: is the checkpoint damaged?"
+            continue
+        outside = score_range is not None and not score_range[0] <= mean[i] <= score_range[1]
+        intervals = {f"{end}{level}": pair[end][i] for level, pair in limits.items() for end in pair}
+        report.rows.append(
+            {
+                "file": str(path),
+                "score": mean[i],
+                "sigma": sigma[i],
+                **intervals,
+                "difficulty": difficulty,
+                "frames": clips.num_frames,
+                "tempo": clips.tempo,
+                "resampled": clips.resampled,
+                "out_of_training_range": outside,
+                "sha256": digest,
+            }
+        )
+
+
+def _write(
+    output: Path,
+    inputs: Inputs,
+    report: Report,
+    form: InputFormat,
+    score_range: tuple[float, float] | None,
+    model: Mapping[str, Any],
+) -> None:
+    content = {
+        "schema": SCORES_SCHEMA,
+        "model": dict(model),
+        "window_frames": form.window.window,
+        "training_score_range": score_range,
+        "videos": report.rows,
+        "errors": [{"file": name, "error": message} for name, message in report.errors.items()],
+        "ignored": [str(path) for path in inputs.ignored],
+        "versions": versions(),
+    }
+    write_json(output / "scores.json", content)
+    rows = {row["file"]: row for row in report.rows}
+    names = [
+        "score",
+        "sigma",
+        *(f"{end}{level}" for level in INTERVALS for end in ("low", "high")),
+        "difficulty",
+    ]
+    names += ["frames", "tempo", "resampled", "out_of_training_range", "sha256"]
+    files = [str(path) for path in inputs.videos]
+    columns: dict[str, list[Any]] = {"file": files}
+    columns |= {name: [rows.get(file, {}).get(name) for file in files] for name in names}
+    columns["error"] = [report.errors.get(file) for file in files]
+    write_csv(output / "scores.csv", columns)

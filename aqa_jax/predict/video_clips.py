@@ -1,0 +1,70 @@
+"""One video file as the clips that a model was trained on."""
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from aqa_jax.data import decode
+from aqa_jax.data.sampling import ClipWindow
+from aqa_jax.errors import DataError
+
+
+@dataclass(frozen=True)
+class VideoClips:
+    """A file's clips, and how they were taken.
+
+    Attributes:
+      video: uint8 RGB [S, T, H, W, 3].
+      num_frames: frames in the file.
+      tempo: how much faster the action runs in the clips than in the file; 1 if frames come as they are.
+    """
+
+    video: np.ndarray
+    num_frames: int
+    tempo: float
+
+    @property
+    def resampled(self) -> bool:
+        """Whether the whole action was stretched or squeezed into the window."""
+        return self.tempo != 1
+
+
+def choose_frames(num_frames: int, window: ClipWindow) -> tuple[np.ndarray, float]:
+    """Frame numbers int64 [S, T] for a video of any length, and the change of tempo.
+
+    With at least the window's frames, and at most `max_shift` more, the window lies in the middle. Any other
+    length is taken for one whole action and spread evenly over the window: a changed tempo.
+
+    Raises:
+      DataError: fewer than two frames.
+    """
+    if num_frames < 2:
+        raise DataError(f"a video of {num_frames} frame shows no action: at least two are needed")
+    spare = num_frames - window.window
+    if 0 <= spare <= window.max_shift:
+        return window.frames(spare // 2), 1.0
+    positions = np.round(np.linspace(0, num_frames - 1, window.window)).astype(np.int64)
+    return positions[window.frames(0)], (num_frames - 1) / max(window.window - 1, 1)
+
+
+def read_clips(
+    path: str | os.PathLike[str], window: ClipWindow, frame_size: tuple[int, int], crop_size: tuple[int, int]
+) -> VideoClips:
+    """Decodes a file into clips as the training data were made: resized, cropped in the centre.
+
+    Memory is that of the chosen frames at `frame_size`, however long the file. Sizes are (height, width).
+
+    Raises:
+      DecodeError: not a video, or damaged.
+      DataError: fewer than two frames.
+    """
+    num_frames = decode.count_frames(path)
+    try:
+        frames, tempo = choose_frames(num_frames, window)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    video = decode.read_frames(path, frames, size=frame_size)
+    top, left = ((whole - part) // 2 for whole, part in zip(frame_size, crop_size, strict=True))
+    video = video[..., top : top + crop_size[0], left : left + crop_size[1], :]
+    return VideoClips(np.ascontiguousarray(video), num_frames, tempo)
