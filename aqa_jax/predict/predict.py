@@ -125,7 +125,7 @@ def predict(
 def _read_ahead(
     paths: Sequence[Path], read: Callable[[Path], Any], ahead: int
 ) -> Iterator[tuple[Path, Future]]:
-    """Outcomes in order, read by two threads; `ahead` wait at most, so memory does not grow with the files."""
+    """Outcomes in order, read by two threads; `ahead` wait at most, so memory does not grow with files."""
     waiting: deque[tuple[Path, Future]] = deque()
     with ThreadPoolExecutor(2) as pool:
         for path in paths:
