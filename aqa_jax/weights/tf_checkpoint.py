@@ -1,8 +1,8 @@
 """Read TensorFlow's checkpoint format (tensor bundle) without TensorFlow.
 
-`<prefix>.index` is a LevelDB table: name -> BundleEntryProto (dtype, shape, shard, offset, size, CRC-32C), and
-"" -> BundleHeaderProto. `<prefix>.data-00000-of-00001` holds the raw tensors. Every block and every tensor
-carries a masked CRC-32C, and every one is checked.
+`<prefix>.index` is a LevelDB table: variable name -> BundleEntryProto (dtype, shape, shard, offset, size,
+CRC), and "" -> BundleHeaderProto. `<prefix>.data-00000-of-00001` holds the raw tensors. Every block and every
+tensor carries a masked CRC-32C, and every one is checked.
 """
 
 import math

@@ -1,0 +1,184 @@
+"""Which tensor of a weight file is which leaf of our tree: ordered rules, one table per key style.
+
+Styles: `hassony2` (kinetics_i3d_pytorch, and its copies in PECoP and CoRe), `piergiaj` (pytorch-i3d, and its
+copies in DAE-AQA and MUSDL), `deepmind` (kinetics-i3d's TensorFlow variables) and `aqa_jax` (our own files).
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from aqa_jax.errors import WeightsError
+
+Transform = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A source key that matches `pattern` in full becomes `target` (a template), or is dropped for `reason`."""
+
+    pattern: str
+    target: str | None
+    transform: Transform | None = None
+    reason: str = ""
+    scalar_only: bool = False
+
+
+@dataclass(frozen=True)
+class Fill:
+    """Target leaves that match `pattern` and that no tensor of the file filled get this constant."""
+
+    pattern: str
+    value: float
+    reason: str
+
+
+def conv_kernel(value: np.ndarray) -> np.ndarray:
+    """Torch [O, I, t, h, w] -> [t, h, w, I, O]; another rank as it is, for the shape check to refuse."""
+    return value.transpose(2, 3, 4, 1, 0) if value.ndim == 5 else value
+
+
+def linear_kernel(value: np.ndarray) -> np.ndarray:
+    """Torch [O, I] -> [I, O]; another rank as it is."""
+    return value.transpose(1, 0) if value.ndim == 2 else value
+
+
+def channel_vector(value: np.ndarray) -> np.ndarray:
+    """Sonnet's [1, 1, 1, 1, C] -> [C]; another shape as it is."""
+    return value.reshape(-1) if value.shape[:-1] == (1, 1, 1, 1) else value
+
+
+_STEM = r"onv3d_(1a_7x7|2b_1x1|2c_3x3)"
+_MIXED = r"ixed_(3[bc]|4[b-f]|5[bc])"
+# Where a backbone sits in a checkpoint: a dictionary of parts, then wrapping modules (DataParallel and others).
+_INSIDE = (
+    r"(?:(?:i3d|base_model|backbone|model|net|state_dict|model_state_dict)/)?"
+    r"(?:(?:module|model|backbone|i3d)\.)*"
+)
+
+_TORCH_EXTRAS = (
+    Rule(
+        r".*\.num_batches_tracked", None, reason="a counter of torch's batch norm, used only in its training"
+    ),
+    Rule(r".*\.tuning_module\..*", None, reason="PECoP's 3D-Adapters, which this model does not have"),
+    Rule(
+        r"(?:dae/|head/)?(?:(?:module|dae|head)\.)*(fc1|fch|fc2_mean|fc2_logvar)\.weight",
+        r"head/\1/kernel",
+        linear_kernel,
+    ),
+    Rule(r"(?:dae/|head/)?(?:(?:module|dae|head)\.)*(fc1|fch|fc2_mean|fc2_logvar)\.bias", r"head/\1/bias"),
+    Rule(r"(?:.*[/.])?logits_[ps]\..*", None, reason="the pace and segment heads of PECoP's pretext task"),
+    Rule(r"(?:evaluator|regressor)[/.].*", None, reason="the head of another method (MUSDL, CoRe)"),
+    Rule(
+        r"(?:optim|optimizer|scheduler|lr_scheduler|scaler)(?:_state_dict)?/.*", None, reason="training state"
+    ),
+    Rule(r"\w+", None, reason="a number kept beside the weights", scalar_only=True),
+)
+
+
+def _torch_rules(c: str, m: str, norm: str, branches: dict[str, str], logits: str) -> tuple[Rule, ...]:
+    units = [(rf"{c}{_STEM}", r"i3d/Conv3d_\1")]
+    units += [
+        (rf"{m}{_MIXED}\.{re.escape(theirs)}", rf"i3d/Mixed_\1/{ours}") for theirs, ours in branches.items()
+    ]
+    rules: list[Rule] = []
+    for pattern, target in units:
+        rules.append(Rule(rf"{_INSIDE}{pattern}\.conv3d\.weight", f"{target}/conv/kernel", conv_kernel))
+        for theirs, ours in {
+            "weight": "scale",
+            "bias": "bias",
+            "running_mean": "mean",
+            "running_var": "var",
+        }.items():
+            rules.append(Rule(rf"{_INSIDE}{pattern}\.{norm}\.{theirs}", f"{target}/bn/{ours}"))
+    rules.append(Rule(rf"{_INSIDE}{logits}\.conv3d\.weight", "i3d/logits/kernel", conv_kernel))
+    rules.append(Rule(rf"{_INSIDE}{logits}\.conv3d\.bias", "i3d/logits/bias"))
+    return (*rules, *_TORCH_EXTRAS)
+
+
+def _deepmind_rules() -> tuple[Rule, ...]:
+    root = "RGB/inception_i3d/"
+    units = [(rf"{root}C{_STEM}", r"i3d/Conv3d_\1")]
+    units += [
+        (rf"{root}M{_MIXED}/{theirs}", rf"i3d/Mixed_\1/{ours}")
+        for theirs, ours in {
+            "Branch_0/Conv3d_0a_1x1": "b0",
+            "Branch_1/Conv3d_0a_1x1": "b1a",
+            "Branch_1/Conv3d_0b_3x3": "b1b",
+            "Branch_2/Conv3d_0a_1x1": "b2a",
+            "Branch_2/Conv3d_0b_3x3": "b2b",
+            "Branch_3/Conv3d_0b_1x1": "b3b",
+        }.items()
+    ]
+    # The published graph misnames one layer, and so does its checkpoint.
+    units.append((rf"{root}Mixed_5b/Branch_2/Conv3d_0a_3x3", "i3d/Mixed_5b/b2b"))
+    rules: list[Rule] = []
+    for pattern, target in units:
+        rules.append(Rule(rf"{pattern}/conv_3d/w", f"{target}/conv/kernel"))
+        for theirs, ours in {
+            "gamma": "scale",
+            "beta": "bias",
+            "moving_mean": "mean",
+            "moving_variance": "var",
+        }.items():
+            rules.append(Rule(rf"{pattern}/batch_norm/{theirs}", f"{target}/bn/{ours}", channel_vector))
+    rules.append(Rule(rf"{root}Logits/Conv3d_0c_1x1/conv_3d/w", "i3d/logits/kernel"))
+    rules.append(Rule(rf"{root}Logits/Conv3d_0c_1x1/conv_3d/b", "i3d/logits/bias"))
+    return (*rules, Rule("global_step", None, reason="a step counter"))
+
+
+STYLES: dict[str, tuple[Rule, ...]] = {
+    "hassony2": _torch_rules(
+        "c",
+        "m",
+        "batch3d",
+        {
+            "branch_0": "b0",
+            "branch_1.0": "b1a",
+            "branch_1.1": "b1b",
+            "branch_2.0": "b2a",
+            "branch_2.1": "b2b",
+            "branch_3.1": "b3b",
+        },
+        "conv3d_0c_1x1",
+    ),
+    "piergiaj": _torch_rules(
+        "C", "M", "bn", {name: name for name in ("b0", "b1a", "b1b", "b2a", "b2b", "b3b")}, "logits"
+    ),
+    "deepmind": _deepmind_rules(),
+    "aqa_jax": (Rule(r"(?:i3d|head)/.+", r"\g<0>"),),
+}
+FILLS: dict[str, tuple[Fill, ...]] = {
+    "deepmind": (Fill(r"i3d/.+/bn/scale", 1.0, "the checkpoint's batch norm has no scale"),),
+}
+_SIGNATURES = {
+    "hassony2": r"(?:.*[/.])?conv3d_1a_7x7\.conv3d\.weight",
+    "piergiaj": r"(?:.*[/.])?Conv3d_1a_7x7\.conv3d\.weight",
+    "deepmind": r"RGB/inception_i3d/.+",
+    "aqa_jax": r"i3d/Conv3d_1a_7x7/conv/kernel",
+}
+
+
+def detect_style(keys: Iterable[str]) -> str:
+    """Return the style whose I3D the keys name.
+
+    Raises:
+      WeightsError: no I3D among the keys, or more than one.
+    """
+    keys = list(keys)
+    found = [s for s, pattern in _SIGNATURES.items() if any(re.fullmatch(pattern, key) for key in keys)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise WeightsError(
+            f"the file holds I3D networks in several key styles ({', '.join(found)}); keep one"
+        )
+    if any(key.startswith("Flow/inception_i3d") for key in keys):
+        raise WeightsError("the file is the optical-flow network; fetch the RGB one")
+    shown = ", ".join(repr(key[:80]) for key in keys[:5]) or "nothing"
+    raise WeightsError(
+        f"no I3D among the file's {len(keys)} tensors ({shown}, ...); known are the key styles of "
+        "kinetics_i3d_pytorch, pytorch-i3d, DeepMind's TensorFlow checkpoint, and this library's own files"
+    )

@@ -1,0 +1,64 @@
+"""Our own weight files: safetensors with flat keys ("i3d/Mixed_3b/b1a/conv/kernel") and metadata."""
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from aqa_jax.errors import WeightsError
+
+
+def write_safetensors(
+    path: str | os.PathLike[str], flat: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write arrays and text metadata; the file appears whole or not at all.
+
+    Raises:
+      WeightsError: an array's type has no place in the format, or the folder cannot be written.
+    """
+    path = Path(path)
+    # The library writes the memory as it lies: a transposed view would come back scrambled.
+    arrays = {key: np.ascontiguousarray(value) for key, value in flat.items()}
+    for key, value in arrays.items():
+        if value.dtype.kind not in "biuf":
+            raise WeightsError(f"{path}: {key} is of {value.dtype}, which safetensors cannot hold")
+        if value.ndim == 1 and flat[key].shape == ():
+            arrays[key] = value.reshape(())
+    data = safetensors.numpy.save(arrays, metadata={k: str(v) for k, v in (metadata or {}).items()})
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=path.name, suffix=".tmp", delete=False
+        ) as file:
+            temporary = file.name
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        # Temporary files are private; a weight file has the usual rights.
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(temporary, 0o666 & ~mask)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise WeightsError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Read arrays and metadata.
+
+    Raises:
+      WeightsError: the file is missing, damaged, or of a type that numpy does not have (bfloat16, float8).
+    """
+    name = os.fspath(path)
+    try:
+        with safetensors.safe_open(name, framework="np") as file:
+            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            return arrays, dict(file.metadata() or {})
+    except (safetensors.SafetensorError, OSError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{name}: not a readable safetensors file ({error})") from error
