@@ -18,6 +18,7 @@ import sys
 import types
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
     DEFAULT_WORKERS: int | None = None  # processes; None: one a core; 0: render in this process
 
     workers: int | None = None
-    raw_dir: Path | None = None
+    raw_dir: Path  # set before `video_specs` for builders with MANUAL_DOWNLOAD_INSTRUCTIONS
 
     def __init__(self, *, file_format: str | None = None, **kwargs: Any):
         """As TFDS's, with array_record as the only format."""
@@ -135,12 +136,11 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
 
     def _generate_splits(self, dl_manager: Any, download_config: Any) -> list[tfds.core.SplitInfo]:
         if self.MANUAL_DOWNLOAD_INSTRUCTIONS:
-            self.raw_dir = dl_manager.manual_dir and Path(dl_manager.manual_dir)
-            if self.raw_dir is None or not self.raw_dir.is_dir():
-                where = f"nothing at {self.raw_dir}" if self.raw_dir else "no folder given"
-                raise DataError(
-                    f"{self.name} needs its raw data: {where}. {self.MANUAL_DOWNLOAD_INSTRUCTIONS}"
-                )
+            given = dl_manager.manual_dir
+            if given is None or not Path(given).is_dir():
+                where = f"nothing at {given}" if given else "no folder given"
+                raise DataError(f"{self.name} needs raw data: {where}. {self.MANUAL_DOWNLOAD_INSTRUCTIONS}")
+            self.raw_dir = Path(given)
         config = self.builder_config
         form = FrameFormat(config.height, config.width, config.jpeg_quality)
         specs = {split: list(self.video_specs(split)) for split in self.SPLITS}
@@ -263,7 +263,10 @@ class _Pool:
             if not pending:
                 return
             path, future = pending.popleft()
-            rows = future.result()
+            try:
+                rows = future.result()
+            except BrokenProcessPool as error:
+                raise DataError("a worker process died: out of memory? Build with fewer workers") from error
             records = read_spool(path)
             for row in rows:
                 yield row, (next(records) for _ in range(row["num_records"]))
