@@ -9,7 +9,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -322,3 +322,14 @@ def builder_options(text: str) -> dict[str, str]:
             raise ConfigError(f"config.data.options: {part!r} is not key=value.")
         options[name.strip()] = value.strip()
     return options
+
+
+def explain_unknown(argv: Sequence[str], error: Exception) -> str:
+    """What to say when a ``--config.key`` on the command line could not be set: the nearest right key."""
+    known = {key for key, _, _ in walk(Config())}
+    for argument in argv:
+        if argument.startswith("--config."):
+            name = argument.removeprefix("--config.").partition("=")[0]
+            if name not in known:
+                return f"Unknown key config.{name}{nearest(name)}"
+    return str(error)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from aqa_jax.models import primitives
+from aqa_jax.models import initializers, primitives
 
 BNMode = Literal["frozen", "batch"]
 
@@ -129,7 +129,7 @@ class Conv(nnx.Module):
         """Makes a kernel of ``size`` (time, height, width)."""
         shape = (*size, in_channels, out_channels)
         std = math.sqrt(2.0 / (math.prod(size) * in_channels))
-        self.kernel = nnx.Param(std * jax.random.truncated_normal(rngs.params(), -2, 2, shape, jnp.float32) / 0.88)
+        self.kernel = nnx.Param(initializers.normal(rngs.params(), shape, std))
 
 
 class Unit(nnx.Module):

@@ -7,6 +7,7 @@ from flax import nnx
 
 from aqa_jax.config import Config
 from aqa_jax.models.heads.base import Constant
+from aqa_jax.models.heads.dae import Linear
 from aqa_jax.models.score_model import ClipModel
 from aqa_jax.tasks.base import Arrays, Batch, compute_dtype, make_backbone, training_mode
 
@@ -16,7 +17,7 @@ class MotionHead(nnx.Module):
 
     def __init__(self, features: int, offset: np.ndarray, scale: np.ndarray, rngs: nnx.Rngs):
         """Makes the layer; ``offset`` and ``scale`` [K] standardise the targets."""
-        self.linear = nnx.Linear(features, len(offset), rngs=rngs)
+        self.linear = Linear(features, len(offset), rngs)
         self.offset = Constant(jnp.asarray(offset, jnp.float32))
         self.scale = Constant(jnp.asarray(scale, jnp.float32))
 

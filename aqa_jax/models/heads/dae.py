@@ -18,18 +18,23 @@ from flax import nnx
 
 from aqa_jax.config import HeadConfig
 from aqa_jax.errors import DataError
+from aqa_jax.models import initializers
 from aqa_jax.models.heads.base import Constant, Labels
 from aqa_jax.models.scores import ScoreDistribution
 
 
-def _torch_linear(in_features: int, out_features: int, rngs: nnx.Rngs) -> nnx.Linear:
+class Linear(nnx.Module):
     """A linear layer with torch's default initialisation, which the originals rely on."""
-    bound = 1 / math.sqrt(in_features)
 
-    def uniform(key, shape, dtype=jnp.float32, out_sharding=None):
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
+    def __init__(self, in_features: int, out_features: int, rngs: nnx.Rngs):
+        """Makes ``kernel`` [in, out] and ``bias`` [out]."""
+        bound = 1 / math.sqrt(in_features)
+        self.kernel = nnx.Param(initializers.uniform(rngs.params(), (in_features, out_features), bound))
+        self.bias = nnx.Param(initializers.uniform(rngs.params(), (out_features,), bound))
 
-    return nnx.Linear(in_features, out_features, kernel_init=uniform, bias_init=uniform, rngs=rngs)
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[B, in] -> [B, out]."""
+        return x @ self.kernel[...] + self.bias[...]
 
 
 class DAE(nnx.Module):
@@ -51,10 +56,10 @@ class DAE(nnx.Module):
           rngs: source of the initial weights.
         """
         first, second = settings.hidden
-        self.fc1 = _torch_linear(features, first, rngs)
-        self.fch = _torch_linear(first, second, rngs)
-        self.fc2_mean = _torch_linear(second, 1, rngs)
-        self.fc2_logvar = _torch_linear(second, 1, rngs)
+        self.fc1 = Linear(features, first, rngs)
+        self.fch = Linear(first, second, rngs)
+        self.fc2_mean = Linear(second, 1, rngs)
+        self.fc2_logvar = Linear(second, 1, rngs)
         self.offset = Constant(jnp.float32(offset))
         self.scale = Constant(jnp.float32(scale))
         self.unit = Constant(jnp.float32(unit))

@@ -1,0 +1,121 @@
+"""The figures of a finished training: every selection rule's checkpoint over the test split."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from aqa_jax import config as config_lib
+from aqa_jax.errors import CheckpointError
+from aqa_jax.evaluate import plots, results
+from aqa_jax.evaluate.selection import select, select_all
+from aqa_jax.train.checkpoints import Checkpoints
+from aqa_jax.train.evaluation import predict_rows
+from aqa_jax.train.log import read_log
+from aqa_jax.train.run import Run, restored_like
+
+
+def evaluate_run(run: Run, workdir: Path, output: Path) -> dict[str, Any]:
+    """Evaluates the checkpoints that the selection rules choose, and writes what people look at.
+
+    Writes ``metrics.json`` (headline figures of ``config.evaluate.selection``, and all rules' beside them),
+    ``predictions.csv``, ``scatter.png`` into ``output`` and ``curves.png`` beside it.
+
+    Returns:
+      The content of ``metrics.json``.
+
+    Raises:
+      CheckpointError: the workdir has no checkpoint.
+    """
+    config, monitor = run.config, run.task.monitor
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    try:
+        if not checkpoints.steps():
+            raise CheckpointError(f"{workdir} has no checkpoint: train it first, with --mode train.")
+        history = checkpoints.progress(checkpoints.steps()[-1])["history"]
+        chosen = select(history, config.evaluate.selection, monitor)
+        selections = select_all(history, monitor)
+        labels = run.labels("test")
+        by_step: dict[int, dict[str, Any]] = {}
+        outputs_of: dict[int, Any] = {}
+        for selection in selections.values():
+            step = selection.get("step")
+            if step is None or step in by_step:
+                continue
+            state = checkpoints.restore_state(step, restored_like(run))
+            outputs = predict_rows(run.output_step, state, run.batches_of("test"), name=f"test, step {step}")
+            outputs.pop("row")
+            outputs_of[step] = outputs
+            by_step[step] = run.task.report(outputs, labels, bootstrap=config.evaluate.bootstrap)
+    finally:
+        checkpoints.close()
+    metrics = by_step[chosen.step]
+    for selection in selections.values():
+        if "step" in selection:
+            selection["test"] = by_step[selection["step"]]
+    content = {
+        "split": "test",
+        "protocol": protocol(run),
+        "selection": chosen.to_dict(),
+        "config_hash": config_lib.fingerprint(config),
+        "dataset_fingerprint": run.store.metadata["fingerprint"],
+        "checkpoint_step": chosen.step,
+        "seed": config.seed,
+        "all_selections": selections,
+        "videos": {split: len(rows) for split, rows in run.rows.items()},
+    }
+    if jax.process_index() == 0:
+        if config.task == "score":
+            _write_scores(run, output, outputs_of[chosen.step], metrics)
+        losses = [(line["step"], line["loss"]) for line in read_log(workdir / "logs") if "loss" in line]
+        curves = output.parent / "curves.png" if output.parent == workdir else output / "curves.png"
+        plots.training_curves(curves, losses, history, metric=monitor, selected_step=chosen.step)
+        # The metrics come last: where they are, everything is.
+        results.write_metrics(output / "metrics.json", {"num_examples": len(run.rows["test"]), **metrics}, **content)
+    return {"metrics": metrics, **content}
+
+
+def _write_scores(run: Run, output: Path, predicted: dict[str, Any], metrics: dict[str, Any]) -> None:
+    table, rows = run.store.table, run.rows["test"]
+    labels = run.labels("test")
+    extra = {"group": table.column("group")[rows]}
+    columns = results.prediction_columns(
+        table.column("id")[rows], "test", labels["score"], predicted["mean"], predicted["sigma"], labels.get("difficulty"), **extra
+    )
+    results.write_predictions(output / "predictions.csv", columns)
+    plots.scatter(output / "scatter.png", labels["score"], predicted["mean"], predicted["sigma"], metrics=metrics)
+
+
+def protocol(run: Run) -> str:
+    """In words: data, splits, what predicts."""
+    data, evaluate = run.config.data, run.config.evaluate
+    validation = "none"
+    if data.validation_fraction:
+        held = "groups" if data.validation_by == "group" else "videos"
+        validation = f"{data.validation_fraction:.0%} of the training split by {held}, seed {run.config.seed}"
+    parts = [
+        f"{data.builder}: published test split",
+        f"validation: {validation}",
+        f"{evaluate.views} view(s) a video",
+        f"score: {'the mean' if evaluate.point == 'mean' else 'one sample'}",
+    ]
+    if data.shuffle_time:
+        parts.append("frames of every window SHUFFLED (control)")
+    return "; ".join(parts)
+
+
+def summary(content: dict[str, Any]) -> str:
+    """A few lines for the terminal."""
+    lines = [f"test, {content['protocol']}"]
+    for rule, selection in content["all_selections"].items():
+        if "test" not in selection:
+            lines.append(f"  {rule:<20} {selection['undefined']}")
+            continue
+        figures = selection["test"]
+        mark = " <- headline" if rule == content["selection"]["rule"] else ""
+        names = [n for n in ("rho", "rl2", "mae", "coverage_90", "mean_r2") if figures.get(n) is not None]
+        shown = ", ".join(f"{n} {figures[n]:.4f}" for n in names)
+        interval = (figures.get("confidence") or {}).get("rho")
+        shown += f", rho's 95 % interval [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
+        lines.append(f"  {rule:<20} step {selection['step']}: {shown}{mark}")
+    return "\n".join(lines)

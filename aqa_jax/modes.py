@@ -1,0 +1,129 @@
+"""What each ``--mode`` of run.py does."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+import jax
+
+from aqa_jax import config as config_lib
+from aqa_jax.config import Config
+from aqa_jax.data import build
+from aqa_jax.errors import ConfigError
+from aqa_jax.evaluate import final
+from aqa_jax.predict.inputs import find_videos, read_difficulties
+from aqa_jax.predict.predict import predict as predict_files
+from aqa_jax.predict.scorer import RunScorer
+from aqa_jax.train.loop import train as train_loop
+from aqa_jax.train.run import Run, build_dataset
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """One command line: the config and what stands beside it."""
+
+    config: Config
+    workdir: Path
+    inputs: tuple[str, ...] = ()
+    output: Path | None = None
+    weights: str = ""
+    difficulties: str = ""
+
+
+def train(request: Request) -> int:
+    """Builds the dataset if need be, trains, evaluates, and (``config.predict.samples``) scores rendered files."""
+    config, workdir = request.config, request.workdir
+    run = train_loop(config, workdir)
+    content = final.evaluate_run(run, workdir, workdir / "evaluation")
+    if jax.process_index() > 0:
+        return 0
+    print(final.summary(content))
+    if config.predict.samples:
+        _score_samples(request)
+    print(f"Results: {workdir / 'evaluation'}")
+    return 0
+
+
+def evaluate(request: Request) -> int:
+    """Evaluates a trained run again, perhaps under changed keys: then into a folder of its own."""
+    config, workdir = request.config, request.workdir
+    kept = config_lib.resolve(config_lib.read_json(workdir / "config.json"))
+    changed = config_lib.differences(kept, config)
+    if config_lib.fingerprint(kept) != config_lib.fingerprint(config) and request.output is None:
+        raise ConfigError(
+            "Evaluating under other keys than the run was trained with:\n  " + "\n  ".join(changed) + "\n"
+            "Name a folder for the result with --output, so that the run's own stays."
+        )
+    content = final.evaluate_run(Run(config), workdir, request.output or workdir / "evaluation")
+    if jax.process_index() == 0:
+        print(final.summary(content))
+    return 0
+
+
+def predict(request: Request) -> int:
+    """Scores video files; 1 if any of them failed."""
+    if not request.inputs:
+        raise ConfigError("--mode predict needs --input FILE, FOLDER or GLOB.")
+    found = find_videos(request.inputs)
+    scorer = RunScorer(request.config, request.workdir)
+    settings = request.config.predict
+    difficulty = read_difficulties(request.difficulties) if request.difficulties else settings.difficulty or None
+    if scorer.needs_difficulty and difficulty is None:
+        raise ConfigError(
+            "This run's head multiplies by the difficulty of the action: give --config.predict.difficulty=3.0, "
+            "or --difficulties FILE.csv with the columns file and difficulty."
+        )
+    output = request.output or request.workdir / "predictions"
+    report = predict_files(
+        found, scorer, output, form=scorer.input_format, batch_size=settings.batch_size,
+        difficulty=difficulty if scorer.needs_difficulty else None, score_range=scorer.trained_on["score_range"],
+        model=scorer.describe(),
+    )  # fmt: skip
+    for row in report.rows:
+        note = "  (outside the training scores)" if row["out_of_training_range"] else ""
+        print(f"{row['file']}: {row['score']:.2f} ± {row['sigma']:.2f}{note}")
+    for file, error in report.errors.items():
+        print(f"{file}: {error}")
+    print(f"Scores: {output / 'scores.csv'}")
+    return report.exit_code
+
+
+def make_dataset(request: Request) -> int:
+    """Builds the dataset."""
+    print(build_dataset(request.config))
+    return 0
+
+
+def import_weights(request: Request) -> int:
+    """Converts a weight file (or a run's workdir) into an Orbax checkpoint and a safetensors file."""
+    from aqa_jax.train import imported
+
+    if not request.weights or request.output is None:
+        raise ConfigError("--mode import_weights needs --weights FILE (or a run's workdir) and --output DIR.")
+    print(imported.import_weights(request.config, Path(request.weights), request.output))
+    return 0
+
+
+def show_config(request: Request) -> int:
+    """Prints every key with its value and meaning."""
+    print(config_lib.render(request.config))
+    return 0
+
+
+def _score_samples(request: Request) -> None:
+    """Renders unseen videos to files and scores them: the whole way that a stranger's video goes."""
+    config = request.config
+    module = build.builder_class(config.data.builder)
+    folder = request.workdir / "sample_videos"
+    difficulties = module.write_samples(folder, config.predict.samples)
+    predict(dataclasses.replace(request, inputs=(os.fspath(folder),), difficulties=os.fspath(difficulties)))
+
+
+MODES = {
+    "train": train,
+    "evaluate": evaluate,
+    "predict": predict,
+    "build": make_dataset,
+    "import_weights": import_weights,
+    "config": show_config,
+}

@@ -1,0 +1,86 @@
+"""A trained run, restored to score new videos."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from aqa_jax import config as config_lib
+from aqa_jax.config import Config
+from aqa_jax.errors import CheckpointError, ConfigError
+from aqa_jax.evaluate.selection import select
+from aqa_jax.files import read_json
+from aqa_jax.models.scores import ScoreDistribution
+from aqa_jax.predict.predict import InputFormat
+from aqa_jax.train.checkpoints import Checkpoints
+from aqa_jax.train.run import TRAINED_ON, Run, restored_like
+
+
+class RunScorer:
+    """Scores batches of clips with the weights that a run's selection rule chooses. Needs the workdir, not the dataset."""
+
+    def __init__(self, config: Config, workdir: Path):
+        """Restores the checkpoint.
+
+        Raises:
+          ConfigError: the run is not one that scores.
+          CheckpointError: there is no checkpoint, or it does not fit ``config``.
+          DataError: the workdir's description of its training data is missing.
+        """
+        if config.task != "score":
+            raise ConfigError(f"{workdir} was trained with config.task={config.task}: it does not score videos.")
+        self.run = Run(config)
+        self.trained_on = read_json(workdir / "trained_on.json", TRAINED_ON)
+        checkpoints = Checkpoints(workdir / "checkpoints")
+        try:
+            if not checkpoints.steps():
+                raise CheckpointError(f"{workdir} has no checkpoint: train it first, with --mode train.")
+            history = checkpoints.progress(checkpoints.steps()[-1])["history"]
+            self.selection = select(history, config.evaluate.selection, self.run.task.monitor)
+            self._state = checkpoints.restore_state(self.selection.step, restored_like(self.run))
+        finally:
+            checkpoints.close()
+        task, assembler = self.run.task, self.run.assembler
+        self._score = jax.jit(lambda state, batch: task.distribution(assembler.merge(state), batch))
+
+    @property
+    def needs_difficulty(self) -> bool:
+        """Whether the head multiplies by a given difficulty."""
+        return "difficulty" in self.run.task.columns
+
+    @property
+    def input_format(self) -> InputFormat:
+        """What :meth:`score` takes, for the decoder."""
+        crop = self.run.config.data.crop
+        return InputFormat(self.run.window, tuple(self.trained_on["frame_size"]), (crop, crop))
+
+    def describe(self) -> dict[str, Any]:
+        """What identifies the model in a result file."""
+        return {
+            "config_hash": config_lib.fingerprint(self.run.config),
+            "head": self.run.config.head.name,
+            "selection": self.selection.to_dict(),
+            "checkpoint_step": self.selection.step,
+            "trained_on": {k: self.trained_on[k] for k in ("builder", "fingerprint", "videos")},
+        }
+
+    def score(self, video: np.ndarray, difficulty: np.ndarray | None = None) -> ScoreDistribution:
+        """Scores of clips.
+
+        Args:
+          video: uint8 RGB [B, S, T, H, W, 3], as :attr:`input_format` says.
+          difficulty: float32 [B], where :attr:`needs_difficulty`.
+
+        Returns:
+          The distributions [B], as numpy arrays.
+
+        Raises:
+          ConfigError: the difficulty is missing.
+        """
+        batch: dict[str, np.ndarray] = {"video": video}
+        if self.needs_difficulty:
+            if difficulty is None:
+                raise ConfigError("This head multiplies by the difficulty: give it, one for each video.")
+            batch["difficulty"] = np.asarray(difficulty, np.float32)
+        return jax.tree.map(np.asarray, self._score(self._state, batch))

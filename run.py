@@ -1,0 +1,93 @@
+"""The one entry point.
+
+    python run.py --config configs/NAME.py [--config.key=value ...] --workdir DIR [--mode train]
+    python run.py --workdir DIR --mode evaluate
+    python run.py --workdir DIR --mode predict --input FILE|FOLDER|GLOB
+
+Modes: train (default), evaluate, predict, build, import_weights, config.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+MODES = ("train", "evaluate", "predict", "build", "import_weights", "config")
+FROM_WORKDIR = Path(__file__).parent / "configs" / "from_workdir.py"
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/.", lock_config=True)
+_MODE = flags.DEFINE_enum("mode", "train", MODES, "What to do.")
+_WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder: config, checkpoints, logs, results.")
+_INPUT = flags.DEFINE_multi_string("input", [], "predict: a video file, a folder or a glob; may be repeated.")
+_OUTPUT = flags.DEFINE_string("output", "", "predict, evaluate, import_weights: where results go.")
+_WEIGHTS = flags.DEFINE_string("weights", "", "import_weights: the weight file, or a run's workdir.")
+_DIFFICULTIES = flags.DEFINE_string("difficulties", "", "predict: a CSV of file and difficulty.")
+_COORDINATOR = flags.DEFINE_string("coordinator", "", "Several hosts: host:port of process 0.")
+_PROCESSES = flags.DEFINE_integer("processes", 1, "Several hosts: how many processes.")
+_PROCESS = flags.DEFINE_integer("process", 0, "Several hosts: this one's number.")
+
+
+def parse(argv: Sequence[str]) -> list[str]:
+    """Parses the flags; a workdir's own config stands in for a missing --config."""
+    from aqa_jax import config as config_lib
+    from aqa_jax.errors import AqaError
+
+    argv = list(argv)
+    names = [arg.lstrip("-").partition("=")[0] for arg in argv[1:] if arg.startswith("-")]
+    if "config" not in names and "workdir" in names:
+        workdir = next(
+            arg.partition("=")[2] or argv[i + 2] for i, arg in enumerate(argv[1:]) if arg.lstrip("-").startswith("workdir")
+        )
+        argv.insert(1, f"--config={FROM_WORKDIR}:{workdir}")
+    try:
+        return flags.FLAGS(argv)
+    except AqaError as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+    except flags.Error as error:
+        sys.exit(f"{error}\nUsage:\n{__doc__}")
+    except (AttributeError, KeyError) as error:
+        sys.exit(f"ConfigError: {config_lib.explain_unknown(argv, error)}")
+    except (TypeError, ValueError, FileNotFoundError) as error:
+        sys.exit(f"ConfigError: {error}")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Resolves the config and hands over to the mode."""
+    import jax
+
+    # The same program is compiled once per machine, not once per run.
+    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR") or os.path.expanduser("~/.cache/aqa_jax/xla")
+    jax.config.update("jax_compilation_cache_dir", cache)
+    if _PROCESSES.value > 1:
+        jax.distributed.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+
+    from aqa_jax import config as config_lib
+    from aqa_jax import modes
+    from aqa_jax.errors import AqaError, ConfigError
+    from aqa_jax.train.loop import Interrupted
+
+    try:
+        if len(argv) > 1:
+            raise ConfigError(f"Unexpected argument {argv[1]!r}: keys are given as --config.key=value.")
+        if _CONFIG.value is None:
+            raise ConfigError(f"Give --config configs/NAME.py, or the --workdir of a run.\n{__doc__}")
+        if not _WORKDIR.value and _MODE.value in ("train", "evaluate", "predict"):
+            raise ConfigError(f"--mode {_MODE.value} needs --workdir DIR.")
+        request = modes.Request(
+            config_lib.resolve(_CONFIG.value), Path(_WORKDIR.value), tuple(_INPUT.value),
+            Path(_OUTPUT.value) if _OUTPUT.value else None, _WEIGHTS.value, _DIFFICULTIES.value,
+        )  # fmt: skip
+        sys.exit(modes.MODES[_MODE.value](request))
+    except AqaError as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+    except Interrupted as error:
+        print(error, file=sys.stderr)
+        sys.exit(143)
+
+
+if __name__ == "__main__":
+    logging.set_verbosity(logging.ERROR)
+    app.run(main, flags_parser=parse)
