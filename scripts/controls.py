@@ -12,12 +12,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from aqa_jax import config as configuration
-from aqa_jax.data import build
 from aqa_jax.data.video_store import VideoStore
 from aqa_jax.errors import AqaError
 from aqa_jax.evaluate import controls
 from aqa_jax.evaluate.results import read_metrics
 from aqa_jax.files import write_json
+from aqa_jax.train.run import build_dataset
 
 
 def table(rows: dict[str, dict]) -> str:
@@ -39,13 +39,7 @@ def main() -> None:
     parser.add_argument("--workdir", type=Path, required=True, help="of a trained run")
     workdir = parser.parse_args().workdir
     config = configuration.resolve(configuration.read_json(workdir / "config.json"))
-    directory = build.build(
-        config.data.builder,
-        data_dir=config.data.data_dir,
-        raw_dir=config.data.raw_dir or None,
-        options=configuration.builder_options(config.data.options),
-    )
-    store = VideoStore.open(directory)
+    store = VideoStore.open(build_dataset(config))
     found = controls.compare(store, config.data.window, bootstrap=config.evaluate.bootstrap, seed=config.seed)
     rows = {}
     if (workdir / "evaluation" / "metrics.json").exists():

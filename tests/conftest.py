@@ -9,6 +9,8 @@ os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 # Compiled steps are kept between test processes and test runs.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+# Several test processes share a GPU where there is one: none may take all its memory at the start.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 from absl import flags
 
