@@ -21,6 +21,7 @@ from aqa_jax.errors import ConfigError, DataError
 Batch = dict[str, np.ndarray]
 BUFFER_BYTES = 512 * 1024 * 1024
 _MAX_BUFFERED = 8
+_EPOCHS = 1_000_000  # grain's own endless repeat overflows its length at batch size 1
 
 
 class Plan(NamedTuple):
@@ -89,7 +90,7 @@ def train_iterator(
         store.table.column("num_frames"), store.frame_size, window, size, random_crop, flip, shuffle_time
     )
     decoder = _Decoder(store, window, size, columns, threads)
-    stream = grain.MapDataset.source(rows).seed(seed).shuffle().repeat().random_map(planner)
+    stream = grain.MapDataset.source(rows).seed(seed).shuffle().repeat(_EPOCHS).random_map(planner)
     batches = stream[process_index::process_count].batch(batch_size, batch_fn=list).map(decoder)
     return iter(batches.to_iter_dataset(_read_options(decoder.batch_bytes(batch_size), buffer_bytes)))
 

@@ -1,6 +1,6 @@
 """Checkpoints of a training, by Orbax.
 
-A step's directory holds ``state`` (arrays), ``data`` (the input iterator's position, one file per host) and ``progress``
+A step's directory holds ``state`` (the model's arrays), ``optimizer``, ``data`` (the input iterator's position, one file per host) and ``progress``
 (JSON: the evaluations so far). Plain Orbax restores the arrays::
 
     import orbax.checkpoint as ocp
@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import grain
-import jax
-import numpy as np
 import orbax.checkpoint as ocp
 
 from aqa_jax.errors import CheckpointError
@@ -53,7 +51,8 @@ class Checkpoints:
         self._manager.save(
             step,
             args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state),
+                state=ocp.args.StandardSave(_model(state)),
+                optimizer=ocp.args.StandardSave(state["optimizer"]),
                 data=grain.checkpoint.CheckpointSave(data),
                 progress=ocp.args.JsonSave(progress),
             ),
@@ -61,22 +60,23 @@ class Checkpoints:
         )
 
     def restore_state(self, step: int, like: State) -> State:
-        """The arrays of ``step``, replicated over the devices there are now.
+        """The model's arrays of ``step``, replicated over the devices there are now.
 
         Raises:
           CheckpointError: there is no such step, or its tree, shapes or dtypes are not those of ``like``.
         """
-        return self._restore(step, state=ocp.args.StandardRestore(abstract(like)))["state"]
+        return self._restore(step, state=ocp.args.StandardRestore(abstract(_model(like))))["state"]
 
     def restore(self, step: int, like: State, data: Any) -> tuple[State, dict[str, Any]]:
         """State and progress of ``step``; moves the iterator ``data`` to where it was."""
         restored = self._restore(
             step,
-            state=ocp.args.StandardRestore(abstract(like)),
+            state=ocp.args.StandardRestore(abstract(_model(like))),
+            optimizer=ocp.args.StandardRestore(abstract(like["optimizer"])),
             data=grain.checkpoint.CheckpointRestore(data),
             progress=ocp.args.JsonRestore(),
         )
-        return restored["state"], restored["progress"]
+        return {**restored["state"], "optimizer": restored["optimizer"]}, restored["progress"]
 
     def progress(self, step: int) -> dict[str, Any]:
         """The evaluations up to ``step``."""
@@ -104,6 +104,5 @@ class Checkpoints:
         self._manager.close()
 
 
-def to_host(state: State) -> dict[str, Any]:
-    """The arrays as numpy, whatever devices they are on."""
-    return jax.tree.map(lambda x: np.asarray(x), state)
+def _model(state: State) -> State:
+    return {name: value for name, value in state.items() if name != "optimizer"}

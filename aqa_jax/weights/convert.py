@@ -1,4 +1,4 @@
-"""Apply the rules strictly: each tensor of the file is used or named as dropped, each leaf of the model filled."""
+"""Apply the rules strictly: every tensor is used or named as dropped, every leaf of the model is filled."""
 
 import difflib
 import re
@@ -76,8 +76,8 @@ def convert(
       float32 arrays for the leaves of `targets`, in its order, and the report.
 
     Raises:
-      WeightsError: names every tensor without a rule, every leaf without a tensor, two tensors for one leaf, wrong
-        shapes (with the width that the file was made for), and values that are not finite numbers.
+      WeightsError: names every tensor without a rule, every leaf without a tensor, two tensors for one leaf,
+        wrong shapes (with the width that the file was made for), and values that are not finite numbers.
     """
     kind = detect_style(source) if kind is None else kind
     if kind not in STYLES:

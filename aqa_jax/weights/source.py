@@ -1,4 +1,4 @@
-"""Open any weight file that is known here: torch, TensorFlow or safetensors, told apart by content, not by name."""
+"""Open any known weight file: torch, TensorFlow or safetensors, told apart by content and not by name."""
 
 import os
 from pathlib import Path
@@ -18,8 +18,8 @@ def load_source(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], st
     """Read every tensor of a weight file.
 
     Args:
-      path: a torch file (.pt, .pth), a safetensors file, or a TensorFlow checkpoint (its prefix, index, data file
-        or folder).
+      path: a torch file (.pt, .pth), a safetensors file, or a TensorFlow checkpoint (its prefix, index, data
+        file or folder).
 
     Returns:
       The tensors by their key in the file (nested parts joined with "/"), and the key style (see rules.py).
@@ -62,6 +62,6 @@ def _read(path: str | os.PathLike[str], name: str) -> dict[str, np.ndarray]:
     if ".data-" in Path(path).name:
         raise WeightsError(f"{name}: a TensorFlow data file, but its .index is not beside it; fetch it too")
     raise WeightsError(
-        f"{name}: {kind}, not a weight file; known are torch's .pt and .pth, TensorFlow checkpoints (.index with "
-        ".data-*) and safetensors"
+        f"{name}: {kind}, not a weight file; known are torch's .pt and .pth, TensorFlow checkpoints (.index "
+        "with .data-*) and safetensors"
     )
