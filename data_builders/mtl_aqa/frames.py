@@ -29,7 +29,7 @@ class Window:
 
 
 def find(raw_dir: Path, layout: str = "auto", folder: str = "") -> tuple[Path, str]:
-    """The folder of frames below `raw_dir` and its layout, "dives" or "videos"; DataError if there is none."""
+    """The folder of frames below `raw_dir` and its layout, "dives" or "videos"; DataError if none."""
     if layout not in LAYOUTS:
         raise DataError(f"option layout: {layout!r} is not one of {', '.join(LAYOUTS)}")
     if folder:
@@ -87,18 +87,15 @@ def windows(
             path = folder / f"{key[0]:02d}"
             if path not in listings:
                 listings[path] = _numbered(path)
-            numbered = listings[path]
-            cut = None if numbered is None else _cut(numbered, dive["end_frame"], window, margin)
-            if isinstance(cut, tuple):
+            cut = _cut(listings[path], dive["end_frame"], window, margin)
+            if isinstance(cut, str):
+                wrong.append(f"{dive_id(key)} ({cut})")
+            else:
                 found[key] = Window(str(path), *cut)
-                continue
-            wrong.append(
-                f"{dive_id(key)} ({f'no folder {path.name}' if numbered is None else f'{cut} frames'})"
-            )
     if wrong:
         raise DataError(
-            f"{len(wrong)} of {len(dives)} dives lack frames in {folder} (a window has {window}): {', '.join(wrong)}. "
-            "Complete them, or leave them out with the option exclude"
+            f"{len(wrong)} of {len(dives)} dives lack frames in {folder} (a window has {window}): "
+            f"{', '.join(wrong)}. Complete them, or leave them out with the option exclude"
         )
     return found
 
@@ -118,12 +115,16 @@ def _numbered(folder: Path) -> dict[int, str] | None:
     return numbers if 0 in numbers else {number - 1: name for number, name in numbers.items()}
 
 
-def _cut(numbered: dict[int, str], end: int, window: int, margin: int) -> tuple[tuple[str, ...], int] | int:
-    """(names, eval_start), or how many frames of the test window there are when some are missing."""
+def _cut(
+    numbered: dict[int, str] | None, end: int, window: int, margin: int
+) -> tuple[tuple[str, ...], int] | str:
+    """(names, eval_start), or what is missing."""
+    if numbered is None:
+        return "no folder"
     start = end - window
     there = sum(frame in numbered for frame in range(start, end))
     if there < window:
-        return there
+        return f"{there} frames"
     first, last = start, end
     while first > start - margin // 2 and first - 1 in numbered:
         first -= 1

@@ -55,7 +55,7 @@ def test_unknown_and_wrong_options(tmp_path, options, message):
 
 
 def test_unknown_builder(tmp_path):
-    with pytest.raises(ConfigError, match="no dataset builder 'mtl_aka'; there are .*mtl_aqa"):
+    with pytest.raises(ConfigError, match=r"no dataset builder 'mtl_aka'; there are .*mtl_aqa"):
         build("mtl_aka", data_dir=tmp_path)
 
 

@@ -67,7 +67,7 @@ def copy(toy_dir, tmp_path):
 
 
 def test_what_is_not_a_whole_dataset_is_refused(copy, tmp_path):
-    with pytest.raises(DataError, match="no dataset at .*--mode build"):
+    with pytest.raises(DataError, match=r"no dataset at .*--mode build"):
         VideoStore.open(tmp_path / "nothing")
     with pytest.raises(DataError, match=r"did you mean .*1\.0\.0"):
         VideoStore.open(tmp_path)

@@ -10,8 +10,8 @@ HEIGHT, WIDTH = 24, 32
 
 def frame(video: int, number: int) -> np.ndarray:
     image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-    image[:, : WIDTH // 2] = (10 * (video % 20), 2 * number, 120)
-    image[:, WIDTH // 2 :] = (200, 2 * number, 10 * (video % 20))
+    image[:, : WIDTH // 2] = (10 * (video % 20), 4 * number, 120)
+    image[:, WIDTH // 2 :] = (200, 4 * number, 10 * (video % 20))
     return image
 
 

@@ -1,4 +1,5 @@
 import dataclasses
+from typing import ClassVar
 
 import tensorflow_datasets as tfds
 
@@ -18,7 +19,7 @@ class Config(VideoBuilderConfig):
 
 class Builder(VideoDatasetBuilder):
     VERSION = tfds.core.Version("1.0.0")
-    BUILDER_CONFIGS = [Config(name="default")]
+    BUILDER_CONFIGS: ClassVar = [Config(name="default")]
 
     def video_specs(self, split):
         count = self.builder_config.videos if split == "train" else 5
