@@ -17,7 +17,7 @@ Transform = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Rule:
-    """A source key that matches `pattern` in full becomes `target` (a template) or is dropped for `reason`."""
+    """A key that matches `pattern` in full becomes `target` (a template) or is dropped for `reason`."""
 
     pattern: str
     target: str | None

@@ -59,6 +59,11 @@ def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray
     try:
         with safetensors.safe_open(name, framework="np") as file:
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            return arrays, dict(file.metadata() or {})
+            metadata = dict(file.metadata() or {})
     except (safetensors.SafetensorError, OSError, TypeError, AttributeError) as error:
         raise WeightsError(f"{name}: not a readable safetensors file ({error})") from error
+    for key, value in arrays.items():
+        # bfloat16 and float8 appear as numpy types once another library has registered them.
+        if value.dtype.kind not in "biuf":
+            raise WeightsError(f"{name}: {key} is of {value.dtype}; save the file again in float32")
+    return arrays, metadata
