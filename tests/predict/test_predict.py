@@ -1,6 +1,7 @@
 import csv
 import hashlib
 import json
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -145,3 +146,12 @@ def test_file_names_are_no_formulas(tmp_path, monkeypatch):
     decode.write_video("=1+1.avi", [np.full((16, 16, 3), 9, np.uint8)] * 8)
     run("=1+1.avi", tmp_path / "out")
     assert read_rows(tmp_path / "out" / "scores.csv")[0]["file"] == "'=1+1.avi"
+
+
+def test_real_files_of_any_size_length_and_rotation(tmp_path):
+    videos = Path(__file__).parents[1] / "data" / "videos"
+    report = run(videos, tmp_path / "out", batch_size=4)
+    frames = {Path(row["file"]).name: row["frames"] for row in report.rows}
+    assert frames == {"demo.mp4": 280, "rotated_90.mov": 3}
+    assert list(report.errors) == [str(videos / "corrupted.mp4")]
+    assert "28 of 50 frames" in report.errors[str(videos / "corrupted.mp4")]
