@@ -9,6 +9,7 @@ import io
 import math
 import mmap
 import os
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -27,6 +28,16 @@ LEGACY_PROTOCOL = 1001
 MAX_PICKLE_BYTES = 64 * 2**20
 MAX_NODES = 200_000
 MAX_DEPTH = 64
+# What zipfile raises on damaged archives, beside its own error.
+_ZIP_FAULTS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    ArithmeticError,
+)
 
 # bfloat16 has no numpy type: read as its 16 bits, widened to float32 (exact).
 _BFLOAT16 = "bfloat16"
@@ -90,8 +101,10 @@ def read_torch(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         if kind == "torch legacy":
             with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 return _read_legacy(name, data)
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, ValueError) as error:
-        raise WeightsError(f"{name}: a damaged or truncated zip file ({error}); fetch it again") from error
+    except _ZIP_FAULTS as error:
+        raise WeightsError(
+            f"{name}: a damaged or truncated zip file ({str(error) or type(error).__name__}); fetch it again"
+        ) from error
     except OSError as error:
         raise WeightsError(f"{name}: cannot be read ({error.strerror or error})") from error
     raise WeightsError(f"{name}: not a file written by torch.save; it {kind}")

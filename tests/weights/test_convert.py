@@ -277,3 +277,16 @@ def test_the_table_names_every_tensor_and_leaf(piergiaj):
         assert sum(line.startswith(key + " ") for line in lines) == 1
     for target in targets:
         assert sum(line.endswith("-> " + target) for line in lines) == 1
+
+
+@pytest.mark.parametrize("width", [1.0, 0.25])
+def test_the_targets_here_are_the_models(width):
+    from flax import nnx
+
+    from aqa_jax.models.i3d import I3D
+
+    model = nnx.eval_shape(lambda: I3D(rngs=nnx.Rngs(0), width=width, num_classes=10))
+    leaves = nnx.to_flat_state(nnx.state(model))
+    assert {"i3d/" + "/".join(path): leaf[...].shape for path, leaf in leaves} == fakes.targets(
+        width, classes=10
+    )

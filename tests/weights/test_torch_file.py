@@ -250,3 +250,21 @@ def test_other_pickles_are_refused(tmp_path):
         read_torch(tmp_path / "a.pth")
     with pytest.raises(WeightsError, match=r"missing\.pth"):
         read_torch(tmp_path / "missing.pth")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_flipped_bytes_are_typed_errors_or_harmless(form, tmp_path):
+    data = (GOLDEN / f"nested_{form}.pth").read_bytes()
+    path = tmp_path / "flipped.pth"
+    rng = np.random.default_rng(0)
+    structure = [*range(1600), *range(len(data) - 2000, len(data))]
+    errors = 0
+    for position in rng.choice(structure, 200, replace=False):
+        flipped = bytearray(data)
+        flipped[position] ^= int(rng.integers(1, 256))
+        path.write_bytes(flipped)
+        try:
+            read_torch(path)
+        except WeightsError:
+            errors += 1
+    assert errors > 50
