@@ -125,6 +125,9 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
     def _log_download_bytes(self) -> None:
         print(f"building {self.name} in {self.data_dir}", file=sys.stderr)
 
+    def _log_download_done(self) -> None:
+        print(f"built {self.name}", file=sys.stderr)
+
     def download_and_prepare(self, **kwargs: Any) -> None:
         """Build, unless it is built. One process at a time; what a killed build left behind is removed."""
         final = Path(self.data_dir)
