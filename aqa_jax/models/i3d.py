@@ -101,7 +101,7 @@ class BatchNorm(nnx.Module):
             mean, var = self._batch_statistics(x, axis_name)
         a = self.scale[...] * jax.lax.rsqrt(var + self.dialect.bn_epsilon)
         b = self.bias[...] - mean * a
-        return x * a.astype(x.dtype) + b.astype(x.dtype)
+        return x * _last_axis(a, x) + _last_axis(b, x)
 
     def _batch_statistics(self, x, axis_name):
         axes = tuple(range(x.ndim - 1))
@@ -112,7 +112,7 @@ class BatchNorm(nnx.Module):
             mean = jax.lax.pmean(mean, axis_name)
             count = count * jax.lax.axis_size(axis_name)
         # Two passes: the one-pass form loses the variance of channels with a large mean.
-        var = jnp.square(x32 - mean).mean(axes)
+        var = jnp.square(x32 - _last_axis(mean, x32)).mean(axes)
         if axis_name is not None:
             var = jax.lax.pmean(var, axis_name)
         momentum = self.dialect.bn_momentum
@@ -120,6 +120,11 @@ class BatchNorm(nnx.Module):
         self.mean[...] = (1 - momentum) * self.mean[...] + momentum * jax.lax.stop_gradient(mean)
         self.var[...] = (1 - momentum) * self.var[...] + momentum * jax.lax.stop_gradient(unbiased)
         return mean, var
+
+
+def _last_axis(values: jax.Array, like: jax.Array) -> jax.Array:
+    """[C] in the dtype of ``like``, with as many axes."""
+    return values.astype(like.dtype).reshape((1,) * (like.ndim - 1) + values.shape)
 
 
 class Conv(nnx.Module):
@@ -270,4 +275,4 @@ class I3D(nnx.Module):
     def classify(self, features: jax.Array) -> jax.Array:
         """[B, T', C] -> logits [B, classes], averaged over time as the originals do."""
         assert self.logits is not None, "made with num_classes=0"
-        return (features @ self.logits.kernel[0, 0, 0] + self.logits.bias[...]).mean(1)
+        return features.mean(1) @ self.logits.kernel[0, 0, 0] + self.logits.bias[None]

@@ -15,8 +15,8 @@ _NORMALISATIONS = {
 
 def normalise(video: jax.Array, kind: str, dtype: jnp.dtype) -> jax.Array:
     """uint8 RGB [..., 3] -> normalised values of ``dtype``."""
-    mean, std = _NORMALISATIONS[kind]
-    return ((video.astype(jnp.float32) / 255 - jnp.array(mean)) / jnp.array(std)).astype(dtype)
+    mean, std = (jnp.array(values).reshape((1,) * (video.ndim - 1) + (3,)) for values in _NORMALISATIONS[kind])
+    return ((video.astype(jnp.float32) / 255 - mean) / std).astype(dtype)
 
 
 class ClipModel(nnx.Module):

@@ -54,14 +54,14 @@ class MotionTask:
         values = model(batch["video"], training_mode(self.config))["values"]
         targets = jnp.stack([batch[c] for c in self.columns], -1)
         known = jnp.isfinite(targets)
-        wanted = jnp.where(known, (targets - model.head.offset[...]) / model.head.scale[...], 0.0)
+        wanted = jnp.where(known, (targets - model.head.offset[None]) / model.head.scale[None], 0.0)
         losses = (jnp.square(values - wanted) * known).sum(-1) / jnp.maximum(known.sum(-1), 1)
         return losses, {}
 
     def outputs(self, model: ClipModel, batch: Batch) -> dict[str, jax.Array]:
         """``values`` [B, K] in the columns' units."""
         values = model(batch["video"], "frozen")["values"]
-        return {"values": values * model.head.scale[...] + model.head.offset[...]}
+        return {"values": values * model.head.scale[None] + model.head.offset[None]}
 
     def report(self, outputs: Arrays, labels: Arrays, *, bootstrap: int) -> dict:
         """R² of each column over the videos that have it, and their mean."""

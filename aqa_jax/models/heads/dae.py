@@ -34,7 +34,7 @@ class Linear(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, in] -> [B, out]."""
-        return x @ self.kernel[...] + self.bias[...]
+        return x @ self.kernel[...] + self.bias[None]
 
 
 class DAE(nnx.Module):
