@@ -7,6 +7,7 @@ write_safetensors("backbone.safetensors", values, provenance("rgb_imagenet.pt"))
 """
 
 from aqa_jax.weights.convert import Report, convert
+from aqa_jax.weights.export import to_torch
 from aqa_jax.weights.known import Known, identify
 from aqa_jax.weights.safetensors_io import read_safetensors, write_safetensors
 from aqa_jax.weights.source import load_source, provenance
@@ -19,5 +20,6 @@ __all__ = [
     "load_source",
     "provenance",
     "read_safetensors",
+    "to_torch",
     "write_safetensors",
 ]

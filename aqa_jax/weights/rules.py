@@ -5,7 +5,7 @@ copies in DAE-AQA and MUSDL), `deepmind` (kinetics-i3d's TensorFlow variables) a
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,27 +74,65 @@ _TORCH_EXTRAS = (
     Rule(
         r"(?:optim|optimizer|scheduler|lr_scheduler|scaler)(?:_state_dict)?/.*", None, reason="training state"
     ),
-    Rule(r"\w+", None, reason="a number kept beside the weights", scalar_only=True),
+    Rule(r"[\w/-]+", None, reason="a number kept beside the weights", scalar_only=True),
 )
 
 
-def _torch_rules(c: str, m: str, norm: str, branches: dict[str, str], logits: str) -> tuple[Rule, ...]:
+@dataclass(frozen=True)
+class TorchStyle:
+    """How a PyTorch I3D names its modules.
+
+    Attributes:
+      capital: block names start with a capital letter.
+      norm: the batch norm of a unit.
+      branches: our branch name -> theirs.
+      logits: the classifier.
+    """
+
+    capital: bool
+    norm: str
+    branches: Mapping[str, str]
+    logits: str
+
+
+TORCH_STYLES = {
+    "hassony2": TorchStyle(
+        capital=False,
+        norm="batch3d",
+        branches={
+            "b0": "branch_0",
+            "b1a": "branch_1.0",
+            "b1b": "branch_1.1",
+            "b2a": "branch_2.0",
+            "b2b": "branch_2.1",
+            "b3b": "branch_3.1",
+        },
+        logits="conv3d_0c_1x1",
+    ),
+    "piergiaj": TorchStyle(
+        capital=True,
+        norm="bn",
+        branches={name: name for name in ("b0", "b1a", "b1b", "b2a", "b2b", "b3b")},
+        logits="logits",
+    ),
+}
+TORCH_NORM = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+
+
+def _torch_rules(style: TorchStyle) -> tuple[Rule, ...]:
+    c, m = ("C", "M") if style.capital else ("c", "m")
     units = [(rf"{c}{_STEM}", r"i3d/Conv3d_\1")]
     units += [
-        (rf"{m}{_MIXED}\.{re.escape(theirs)}", rf"i3d/Mixed_\1/{ours}") for theirs, ours in branches.items()
+        (rf"{m}{_MIXED}\.{re.escape(theirs)}", rf"i3d/Mixed_\1/{ours}")
+        for ours, theirs in style.branches.items()
     ]
     rules: list[Rule] = []
     for pattern, target in units:
         rules.append(Rule(rf"{_INSIDE}{pattern}\.conv3d\.weight", f"{target}/conv/kernel", conv_kernel))
-        for theirs, ours in {
-            "weight": "scale",
-            "bias": "bias",
-            "running_mean": "mean",
-            "running_var": "var",
-        }.items():
-            rules.append(Rule(rf"{_INSIDE}{pattern}\.{norm}\.{theirs}", f"{target}/bn/{ours}"))
-    rules.append(Rule(rf"{_INSIDE}{logits}\.conv3d\.weight", "i3d/logits/kernel", conv_kernel))
-    rules.append(Rule(rf"{_INSIDE}{logits}\.conv3d\.bias", "i3d/logits/bias"))
+        for ours, theirs in TORCH_NORM.items():
+            rules.append(Rule(rf"{_INSIDE}{pattern}\.{style.norm}\.{theirs}", f"{target}/bn/{ours}"))
+    rules.append(Rule(rf"{_INSIDE}{style.logits}\.conv3d\.weight", "i3d/logits/kernel", conv_kernel))
+    rules.append(Rule(rf"{_INSIDE}{style.logits}\.conv3d\.bias", "i3d/logits/bias"))
     return (*rules, *_TORCH_EXTRAS)
 
 
@@ -130,23 +168,7 @@ def _deepmind_rules() -> tuple[Rule, ...]:
 
 
 STYLES: dict[str, tuple[Rule, ...]] = {
-    "hassony2": _torch_rules(
-        "c",
-        "m",
-        "batch3d",
-        {
-            "branch_0": "b0",
-            "branch_1.0": "b1a",
-            "branch_1.1": "b1b",
-            "branch_2.0": "b2a",
-            "branch_2.1": "b2b",
-            "branch_3.1": "b3b",
-        },
-        "conv3d_0c_1x1",
-    ),
-    "piergiaj": _torch_rules(
-        "C", "M", "bn", {name: name for name in ("b0", "b1a", "b1b", "b2a", "b2b", "b3b")}, "logits"
-    ),
+    **{name: _torch_rules(style) for name, style in TORCH_STYLES.items()},
     "deepmind": _deepmind_rules(),
     "aqa_jax": (Rule(r"(?:i3d|head)/.+", r"\g<0>"),),
 }

@@ -76,6 +76,18 @@ def test_a_state_dict_with_attributes_and_numpy_numbers(write, tmp_path):
     assert read["rho"] == 0.9449
 
 
+def test_a_file_of_python_2_and_torch_0(tmp_path):
+    """As the Kinetics files of 2017 and 2018: byte strings, long sizes, torch.Size, items as lists."""
+    arrays = {"Conv3d_1a_7x7.conv3d.weight": np.arange(24, dtype=np.float32).reshape(2, 3, 4)}
+    arrays["Conv3d_1a_7x7.bn.bias"] = np.arange(300, dtype=np.float32)
+    write_legacy(tmp_path / "a.pt", OrderedDict(tensors(arrays)), python2=True)
+    data = (tmp_path / "a.pt").read_bytes()
+    assert b"ctorch\nSize\n" in data
+    assert b"U\x1bConv3d_1a_7x7.conv3d.weight" in data
+    read = read_torch(tmp_path / "a.pt")
+    assert all(read[key].tobytes() == value.tobytes() for key, value in arrays.items())
+
+
 def test_a_window_of_a_storage_as_torch_0_wrote_it(tmp_path):
     raw = np.arange(10, dtype=np.float32).tobytes()
     storage = Storage("7", "FloatStorage", 10, raw, window=("8", 4, 3))

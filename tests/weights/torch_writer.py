@@ -4,6 +4,7 @@ import io
 import pickle
 import struct
 import zipfile
+from collections import OrderedDict
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,6 +27,12 @@ class Name:
 
     def __call__(self):
         raise AssertionError("only for pickle's check that it is callable")
+
+
+@dataclass(frozen=True)
+class Reduced:
+    function: Name
+    args: tuple
 
 
 @dataclass
@@ -58,14 +65,31 @@ def tensors(arrays: dict) -> dict:
 
 
 class _Pickler(pickle._Pickler):
-    def __init__(self, file, legacy):
+    def __init__(self, file, legacy, python2=False):
         super().__init__(file, protocol=2)
-        self.legacy = legacy
+        self.legacy, self.python2 = legacy, python2
         self.storages: dict[str, Storage] = {}
 
     def save(self, obj, save_persistent_id=True):
         if isinstance(obj, Name):
             self.write(f"c{obj.module}\n{obj.name}\n".encode())
+        elif self.python2 and type(obj) is str:
+            # SHORT_BINSTRING: Python 2's str.
+            self.write(b"U" + bytes([len(obj)]) + obj.encode("latin-1"))
+        elif self.python2 and type(obj) is int:
+            # LONG1 for sizes, which were long.
+            data = obj.to_bytes(obj.bit_length() // 8 + 1, "little", signed=True) if obj else b""
+            self.write(b"\x8a" + bytes([len(data)]) + data)
+        elif self.python2 and isinstance(obj, OrderedDict):
+            items = [list(item) for item in obj.items()]
+            self.save_reduce(Name("collections", "OrderedDict"), (items,), obj=obj)
+        elif self.python2 and isinstance(obj, Tensor):
+            size = Reduced(Name("torch", "Size"), (tuple(obj.shape),))
+            self.save_reduce(
+                Name("torch._utils", "_rebuild_tensor"), (obj.storage, obj.offset, size, obj.strides)
+            )
+        elif isinstance(obj, Reduced):
+            self.save_reduce(obj.function, obj.args)
         elif isinstance(obj, Tensor):
             self.save_reduce(obj.rebuild, (obj.storage, obj.offset, obj.shape, obj.strides, *obj.more))
         else:
@@ -80,9 +104,9 @@ class _Pickler(pickle._Pickler):
         return (*pid, obj.window) if self.legacy else pid
 
 
-def _pickle(obj, legacy):
+def _pickle(obj, legacy, python2=False):
     buffer = io.BytesIO()
-    pickler = _Pickler(buffer, legacy)
+    pickler = _Pickler(buffer, legacy, python2)
     pickler.dump(obj)
     return buffer.getvalue(), pickler.storages
 
@@ -99,12 +123,20 @@ def write_zip(path, obj, *, root="archive", extra=None, compression=zipfile.ZIP_
 
 
 def write_legacy(
-    path, obj, *, magic=0x1950A86A20F9469CFC6C, protocol=1001, little_endian=True, keys=None, numel=None
+    path,
+    obj,
+    *,
+    magic=0x1950A86A20F9469CFC6C,
+    protocol=1001,
+    little_endian=True,
+    keys=None,
+    numel=None,
+    python2=False,
 ):
-    pickled, storages = _pickle(obj, legacy=True)
+    pickled, storages = _pickle(obj, legacy=True, python2=python2)
     head = [magic, protocol, {"protocol_version": protocol, "little_endian": little_endian, "type_sizes": {}}]
     data = b"".join(pickle.dumps(part, 2) for part in head) + pickled
-    data += pickle.dumps(list(storages) if keys is None else keys, 2)
+    data += _pickle(list(storages) if keys is None else keys, legacy=True, python2=python2)[0]
     for storage in storages.values():
         data += struct.pack("<q", storage.numel if numel is None else numel) + storage.raw
     path.write_bytes(data)
