@@ -1,5 +1,6 @@
 """The pickle reader gives what pickle gives for plain data, and refuses everything else, running nothing."""
 
+import base64
 import collections
 import io
 import pickle
@@ -96,6 +97,26 @@ def test_older_numpy_module_names():
 
 def test_python_2_byte_strings_are_latin_1():
     assert load(b"\x80\x02U\x02\xe9!.") == "é!"
+
+
+# cPickle.dumps(..., 2) of Python 2.7, base 85.
+PYTHON_2 = (
+    "fC7DS0Vq`gVqI|pD2f3AM?eGs0000008WTXknaBfiU|M!5MwP~$7=;;RRV8haRXyxZ)|L3V{~b6ZgUDxa%5$4Wn@HY"
+    "V{{5}1YL0jC|z*|C{+P#O95qFaR(?>0cu@w2ulKCWo3m@aS2NVOEHFV3RMAkSOEY40C|RS3snPhVRvy1RR-w*3MV35"
+    "aSc@gb7Nm$Vs&Y3bZKs1UkY<&bP90}U2zX6O94v)Wrb345LgBP003dbspglZaS=-abuI"
+)
+
+
+def test_a_pickle_that_python_2_wrote():
+    loaded = load(base64.b85decode(PYTHON_2))
+    assert loaded == {
+        "aé日": 1,
+        "b": [1, 2.5, None, True, -70000, 10**20],
+        (4, 49): ("x", "y"),
+        "s": {1, 2},
+        "od": collections.OrderedDict([("k", 1), ("j", [2])]),
+        "raw": "é\0\n'\"\\",
+    }
 
 
 def test_shared_and_cyclic_references_are_kept():

@@ -1,7 +1,6 @@
 """Our own weight files: safetensors with flat keys ("i3d/Mixed_3b/b1a/conv/kernel") and metadata."""
 
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,12 +9,13 @@ import safetensors
 import safetensors.numpy
 
 from aqa_jax.errors import WeightsError
+from aqa_jax.files import replacing
 
 
 def write_safetensors(
     path: str | os.PathLike[str], flat: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write arrays and text metadata; the file appears whole or not at all.
+    """Write arrays and text metadata; the file (and its folder) appears whole or not at all.
 
     Raises:
       WeightsError: an array's type has no place in the format, or the folder cannot be written.
@@ -29,23 +29,10 @@ def write_safetensors(
         if value.ndim == 1 and flat[key].shape == ():
             arrays[key] = value.reshape(())
     data = safetensors.numpy.save(arrays, metadata={k: str(v) for k, v in (metadata or {}).items()})
-    temporary = None
     try:
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=path.name, suffix=".tmp", delete=False
-        ) as file:
-            temporary = file.name
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        # Temporary files are private; a weight file has the usual rights.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            temporary.write_bytes(data)
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
         raise WeightsError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
