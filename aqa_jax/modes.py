@@ -14,6 +14,7 @@ from aqa_jax.evaluate import final
 from aqa_jax.predict.inputs import find_videos, read_difficulties
 from aqa_jax.predict.predict import predict as predict_files
 from aqa_jax.predict.scorer import RunScorer
+from aqa_jax.train import imported
 from aqa_jax.train.loop import train as train_loop
 from aqa_jax.train.run import Run, build_dataset
 
@@ -96,8 +97,6 @@ def make_dataset(request: Request) -> int:
 
 def import_weights(request: Request) -> int:
     """Converts a weight file (or a run's workdir) into an Orbax checkpoint and a safetensors file."""
-    from aqa_jax.train import imported
-
     if not request.weights or request.output is None:
         raise ConfigError("--mode import_weights needs --weights FILE (or a run's workdir) and --output DIR.")
     print(imported.import_weights(request.config, Path(request.weights), request.output))

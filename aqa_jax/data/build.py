@@ -7,12 +7,14 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
+from absl import logging
 
 from aqa_jax.data.builder import VideoBuilderConfig, VideoDatasetBuilder
 from aqa_jax.errors import ConfigError
@@ -38,6 +40,7 @@ def make_config(cls: type[VideoDatasetBuilder], options: Mapping[str, Any]) -> V
     """The default config with `options` changed; its name, a folder on disk, tells them apart."""
     default = cls.BUILDER_CONFIGS[0]
     known = default.options()
+    changed = {}
     for key, value in options.items():
         if key not in known:
             near = get_close_matches(key, known, n=1)
@@ -45,13 +48,27 @@ def make_config(cls: type[VideoDatasetBuilder], options: Mapping[str, Any]) -> V
                 f"{cls.name} has no option {key!r}"
                 + (f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(known)}")
             )
-        if known[key] is not None and not isinstance(value, type(known[key])):
-            raise ConfigError(f"{cls.name}: option {key!r} is a {type(known[key]).__name__}, got {value!r}")
-    changed = {key: value for key, value in options.items() if value != known[key]}
+        kind = type(known[key])
+        if (kind is float and type(value) is int) or (kind is list and isinstance(value, tuple)):
+            value = kind(value)
+        if type(value) is not kind:
+            raise ConfigError(f"{cls.name}: option {key!r} is of type {kind.__name__}, got {value!r}")
+        if value != known[key]:
+            changed[key] = value
     if not changed:
         return default
     digest = hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:8]
     return dataclasses.replace(default, name=f"{default.name}-{digest}", **changed)
+
+
+@contextmanager
+def _only_errors() -> Iterator[None]:
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def build(
@@ -77,8 +94,9 @@ def build(
       DataError: the raw data is missing or bad; nothing is left behind.
     """
     cls = builder_class(builder_name)
-    builder = cls(data_dir=os.fspath(data_dir), config=make_config(cls, options or {}))
-    if not builder.is_prepared():
+    with _only_errors():  # TFDS warns of every config that is not in BUILDER_CONFIGS
+        builder = cls(data_dir=os.fspath(data_dir), config=make_config(cls, options or {}))
+    if not (Path(builder.data_dir) / "dataset_info.json").is_file():
         builder.workers = workers
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=raw_dir))
     return Path(builder.data_dir)

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import fcntl
 import functools
+import inspect
 import math
 import multiprocessing
 import os
@@ -72,6 +73,10 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
 
     workers: int | None = None
     raw_dir: Path  # set before `video_specs` for builders with MANUAL_DOWNLOAD_INSTRUCTIONS
+
+    def __init_subclass__(cls, **kwargs: Any):
+        # The registry would refuse a folder that is imported both as `name` and as `data_builders.name`.
+        super().__init_subclass__(skip_registration=True, **kwargs)  # type: ignore[call-arg]
 
     def __init__(self, *, file_format: str | None = None, **kwargs: Any):
         """As TFDS's, with array_record as the only format."""
@@ -144,6 +149,10 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
                 where = f"nothing at {given}" if given else "no folder given"
                 raise DataError(f"{self.name} needs raw data: {where}. {self.MANUAL_DOWNLOAD_INSTRUCTIONS}")
             self.raw_dir = Path(given)
+        # The tfds command takes the builder's folder off the path again; spawned workers need it there.
+        root = str(Path(inspect.getfile(type(self))).parents[type(self).__module__.count(".")])
+        if root not in sys.path:
+            sys.path.append(root)
         config = self.builder_config
         form = FrameFormat(config.height, config.width, config.jpeg_quality)
         specs = {split: list(self.video_specs(split)) for split in self.SPLITS}
@@ -269,7 +278,9 @@ class _Pool:
             try:
                 rows = future.result()
             except BrokenProcessPool as error:
-                raise DataError("a worker process died: out of memory? Build with fewer workers") from error
+                raise DataError(
+                    "a worker process died; what it said is above. If nothing: out of memory? Use fewer workers"
+                ) from error
             records = read_spool(path)
             for row in rows:
                 yield row, (next(records) for _ in range(row["num_records"]))

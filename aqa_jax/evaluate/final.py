@@ -9,6 +9,7 @@ from aqa_jax import config as config_lib
 from aqa_jax.errors import CheckpointError
 from aqa_jax.evaluate import plots, results
 from aqa_jax.evaluate.selection import select, select_all
+from aqa_jax.files import write_json
 from aqa_jax.train.checkpoints import Checkpoints
 from aqa_jax.train.evaluation import predict_rows
 from aqa_jax.train.log import read_log
@@ -65,6 +66,9 @@ def evaluate_run(run: Run, workdir: Path, output: Path) -> dict[str, Any]:
         "videos": {split: len(rows) for split, rows in run.rows.items()},
     }
     if jax.process_index() == 0:
+        if not (workdir / "trained_on.json").exists():
+            # An imported model learns here what its dataset looks like, and can then score files.
+            write_json(workdir / "trained_on.json", run.trained_on())
         if config.task == "score":
             _write_scores(run, output, outputs_of[chosen.step], metrics)
         losses = [(line["step"], line["loss"]) for line in read_log(workdir / "logs") if "loss" in line]

@@ -59,6 +59,11 @@ class Checkpoints:
             force=True,
         )
 
+    def save_model(self, step: int, state: State, progress: dict[str, Any]) -> None:
+        """Saves a model that no training stands behind: neither optimizer nor data."""
+        args = ocp.args.Composite(state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(progress))
+        self._manager.save(step, args=args, force=True)
+
     def restore_state(self, step: int, like: State) -> State:
         """The model's arrays of ``step``, replicated over the devices there are now.
 

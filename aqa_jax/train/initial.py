@@ -11,23 +11,27 @@ from aqa_jax.train.run import Run
 
 
 def initial_state(run: Run, optimizer: optax.GradientTransformation) -> states.State:
-    """Fresh weights, replaced by those of ``config.model.weights`` where that is set."""
-    groups = run.initial_groups
-    if run.config.model.weights:
-        groups, table = with_file(groups, Path(run.config.model.weights))
+    """Fresh weights, replaced by those of ``config.model.weights`` where that is set.
+
+    A head in the file is taken too where it speaks the same units: raw scores, ``config.head.standardise=False``.
+    """
+    groups, config = run.initial_groups, run.config
+    if config.model.weights:
+        same_head = config.task == "score" and not config.head.standardise
+        groups, table = with_file(groups, Path(config.model.weights), head=same_head)
         if jax.process_index() == 0:
-            print(table, flush=True)
+            print(f"{config.model.weights}: {table.splitlines()[0]}", flush=True)
     return states.start(groups, optimizer)
 
 
-def with_file(groups: states.State, path: Path) -> tuple[states.State, str]:
-    """``groups`` with the backbone of a weight file, and its head if the file has one for this model; the report.
+def with_file(groups: states.State, path: Path, *, head: bool) -> tuple[states.State, str]:
+    """``groups`` with the backbone of a weight file and, if ``head``, the file's head where it has one; the report.
 
     Raises:
       WeightsError: the file cannot be read, or does not fit.
     """
     source, kind = weights.load_source(path)
     shapes = {name: leaf.shape for name, leaf in states.flat(groups, ("trainable", "frozen", "stats")).items()}
-    backbone = {name: shape for name, shape in shapes.items() if name.startswith("i3d/")}
-    values, report = weights.convert(source, backbone, kind)
+    targets = {name: shape for name, shape in shapes.items() if head or name.startswith("i3d/")}
+    values, report = weights.convert(source, targets, kind, optional={"head"} if head else ())
     return states.with_values(groups, values), report.table()

@@ -1,0 +1,88 @@
+"""A weight file, or the backbone of a run, as a safetensors file and as a workdir to evaluate or start from."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from flax import traverse_util
+
+from aqa_jax import config as config_lib
+from aqa_jax import weights
+from aqa_jax.config import Config
+from aqa_jax.errors import CheckpointError, ConfigError
+from aqa_jax.evaluate.selection import select
+from aqa_jax.files import write_json
+from aqa_jax.train import state as states
+from aqa_jax.train.checkpoints import Checkpoints
+from aqa_jax.train.initial import with_file
+from aqa_jax.train.run import Run, restored_like
+
+
+def import_weights(config: Config, source: Path, output: Path) -> str:
+    """Converts ``source`` for the model of ``config``.
+
+    Writes ``weights.safetensors`` (flat names, float32), ``config.json`` and ``checkpoints/0`` (Orbax) into ``output``, so
+    that ``--workdir OUTPUT --mode evaluate --config.evaluate.selection=last`` evaluates a published model. From a run's
+    workdir the backbone is taken; from a file also the head, if it has one for this model.
+
+    Returns:
+      The table of what went where.
+
+    Raises:
+      ConfigError: ``output`` holds a run already, or the head in the file predicts raw scores and the config does not.
+      WeightsError: the file cannot be read, or does not fit.
+    """
+    if (output / "config.json").exists():
+        raise ConfigError(f"{output} already holds a run: name another folder with --output.")
+    output.mkdir(parents=True, exist_ok=True)
+    run = Run(config)
+    if (source / "config.json").is_file():
+        flat, metadata = run_backbone(source)
+        path = output / "weights.safetensors"
+        weights.write_safetensors(path, flat, metadata)
+        groups, table = with_file(run.assembler.init(), path, head=False)
+    else:
+        groups, table = with_file(run.assembler.init(), source, head=config.task == "score")
+        metadata = weights.provenance(source)
+        kept = states.flat(groups, ("trainable", "frozen", "stats"))
+        if "-> head/" not in table:
+            kept = {name: leaf for name, leaf in kept.items() if name.startswith("i3d/")}
+        elif config.head.standardise:
+            raise ConfigError(
+                "The head in this file predicts raw scores: import it with --config.head.standardise=False "
+                "--config.head.sigma_floor=0."
+            )
+        flat = {name: np.asarray(leaf) for name, leaf in kept.items()}
+        weights.write_safetensors(output / "weights.safetensors", flat, metadata)
+    checkpoints = Checkpoints(output / "checkpoints")
+    checkpoints.save_model(0, {"step": np.zeros((), np.int32), **groups}, {"history": [{"step": 0}]})
+    checkpoints.close()
+    write_json(output / "config.json", json.loads(config_lib.to_json(config)))
+    return table
+
+
+def run_backbone(workdir: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The flat backbone of the checkpoint that a run's selection rule chooses, and where it came from."""
+    config = config_lib.resolve(config_lib.read_json(workdir / "config.json"))
+    run = Run(config)
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    try:
+        if not checkpoints.steps():
+            raise CheckpointError(f"{workdir} has no checkpoint: train it first, with --mode train.")
+        history = checkpoints.progress(checkpoints.steps()[-1])["history"]
+        chosen = select(history, config.evaluate.selection, run.task.monitor)
+        state = checkpoints.restore_state(chosen.step, restored_like(run))
+    finally:
+        checkpoints.close()
+    merged: dict[tuple[str, ...], np.ndarray] = {}
+    for group in ("trainable", "frozen", "stats"):
+        merged |= traverse_util.flatten_dict(state[group])
+    flat = {"/".join(path): np.asarray(leaf) for path, leaf in merged.items() if path[0] == "i3d"}
+    metadata = {
+        "source": f"{config.task} on {config.data.builder}",
+        "config_hash": config_lib.fingerprint(config),
+        "dialect": config.model.dialect,
+        "width": str(config.model.width),
+        "selection": json.dumps(chosen.to_dict()),
+    }
+    return flat, metadata
