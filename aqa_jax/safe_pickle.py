@@ -37,7 +37,7 @@ def load(
     """Read one pickle (protocols 0 to 5) of plain containers, scalars and numpy arrays.
 
     Python 2's byte strings become `str` (latin-1; in protocol 0 ASCII). Arrays have plain numeric or string
-    dtypes; an array's size must equal the bytes that the file holds for it, so memory is bounded by the file's.
+    dtypes; an array holds exactly the bytes that the file has for it, so memory grows with the file at most.
 
     Args:
       source: a path, or the pickle itself.
