@@ -76,7 +76,7 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
 
     def __init_subclass__(cls, **kwargs: Any):
         # The registry would refuse a folder that is imported both as `name` and as `data_builders.name`.
-        super().__init_subclass__(skip_registration=True, **kwargs)  # type: ignore[call-arg]
+        super().__init_subclass__(skip_registration=True, **kwargs)
 
     def __init__(self, *, file_format: str | None = None, **kwargs: Any):
         """As TFDS's, with array_record as the only format."""
@@ -279,7 +279,7 @@ class _Pool:
                 rows = future.result()
             except BrokenProcessPool as error:
                 raise DataError(
-                    "a worker process died; what it said is above. If nothing: out of memory? Use fewer workers"
+                    "a worker process died; what it said is above; nothing: out of memory, use fewer"
                 ) from error
             records = read_spool(path)
             for row in rows:

@@ -47,7 +47,7 @@ def test_other_options_give_another_dataset(tmp_path, toy):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"video": 3}, "did you mean 'videos'"), ({"videos": "3"}, "'videos' is a int, got '3'")],
+    [({"video": 3}, "did you mean 'videos'"), ({"videos": "3"}, "'videos' is of type int, got '3'")],
 )
 def test_unknown_and_wrong_options(tmp_path, options, message):
     with pytest.raises(ConfigError, match=message):

@@ -292,3 +292,11 @@ def test_a_pickle_is_never_executed(tmp_path):
     with pytest.raises(UnsafePickleError, match="system"):
         read(tmp_path, tmp_path / "data")
     assert not (tmp_path / "executed").exists()
+
+
+def test_dummy_data(tmp_path):
+    dummy = Path(__file__).parents[2] / "data_builders" / "mtl_aqa" / "dummy_data"
+    store = read(dummy, tmp_path, window=8, margin=4)
+    assert list(store.table.column("id")) == ["01_01", "02_01", "01_02", "02_02"]
+    np.testing.assert_array_equal(store.table.column("num_frames"), 12)
+    assert not store.metadata["traps"]["inconsistent_scores"]
