@@ -12,18 +12,22 @@ from aqa_jax.models.score_model import ClipModel
 from aqa_jax.tasks.base import Arrays, Batch, compute_dtype, make_backbone, training_mode
 
 
+_HIDDEN = 128
+
+
 class MotionHead(nnx.Module):
-    """One linear layer from the mean feature to standardised targets."""
+    """One hidden layer from the mean feature to standardised targets."""
 
     def __init__(self, features: int, offset: np.ndarray, scale: np.ndarray, rngs: nnx.Rngs):
-        """Makes the layer; ``offset`` and ``scale`` [K] standardise the targets."""
-        self.linear = Linear(features, len(offset), rngs)
+        """Makes the layers; ``offset`` and ``scale`` [K] standardise the targets."""
+        self.hidden = Linear(features, _HIDDEN, rngs)
+        self.linear = Linear(_HIDDEN, len(offset), rngs)
         self.offset = Constant(jnp.asarray(offset, jnp.float32))
         self.scale = Constant(jnp.asarray(scale, jnp.float32))
 
     def __call__(self, features: jax.Array) -> dict[str, jax.Array]:
         """[B, C] -> ``values`` [B, K], standardised."""
-        return {"values": self.linear(features)}
+        return {"values": self.linear(jax.nn.relu(self.hidden(features)))}
 
 
 class MotionTask:
