@@ -62,6 +62,7 @@ def convert(
     kind: str | None = None,
     *,
     optional: Collection[str] = (),
+    name: str = "the weight file",
 ) -> tuple[dict[str, np.ndarray], Report]:
     """Map a weight file's tensors onto our flat tree.
 
@@ -71,6 +72,7 @@ def convert(
       kind: key style (a key of `rules.STYLES`); None recognises it.
       optional: parts ("head", "i3d/logits") that may stay unfilled, as a whole, when the file does not have
         them. A part of the file that `targets` does not have at all is dropped, and named in the report.
+      name: of the file, for errors.
 
     Returns:
       float32 arrays for the leaves of `targets`, in its order, and the report.
@@ -103,12 +105,12 @@ def convert(
             problems.append(f"{key} and {origin[target]} both belong to {target}")
         else:
             origin[target] = key
-            value = rule.transform(array) if rule.transform else array
+            value = _float32(rule.transform(array) if rule.transform else array)
             problem = _fault(key, array, target, value, targets[target])
             if problem:
                 problems.append(problem)
             else:
-                values[target] = np.ascontiguousarray(value, np.float32)
+                values[target] = value
                 report.used.append((key, array.shape, target))
     for fill in FILLS.get(kind, ()):
         for target in targets:
@@ -124,7 +126,7 @@ def convert(
         else:
             problems.append(f"{target} {list(targets[target])}: no tensor for it{_nearest(target, source)}")
     if problems:
-        raise WeightsError(_message(problems, kind, source, origin, targets))
+        raise WeightsError(_message(name, problems, kind, source, origin, targets))
     return {target: values[target] for target in targets if target in values}, report
 
 
@@ -134,6 +136,14 @@ def _match(rules: tuple[Rule, ...], key: str, array: np.ndarray) -> tuple[Rule |
         if match and not (rule.scalar_only and array.ndim):
             return rule, match.expand(rule.target) if rule.target else None
     return None, None
+
+
+def _float32(value: np.ndarray) -> np.ndarray:
+    if value.dtype.kind != "f":
+        return value  # for _fault to refuse
+    # A double beyond float32 becomes infinite, and is refused as such.
+    with np.errstate(over="ignore"):
+        return np.array(value, np.float32, order="C")
 
 
 def _fault(key: str, array: np.ndarray, target: str, value: np.ndarray, shape: tuple[int, ...]) -> str | None:
@@ -154,15 +164,14 @@ def _nearest(name: str, names: Mapping[str, object]) -> str:
 
 
 def _message(
+    name: str,
     problems: list[str],
     kind: str,
     source: Mapping[str, np.ndarray],
     origin: Mapping[str, str],
     targets: Mapping[str, tuple[int, ...]],
 ) -> str:
-    lines = [f"the file ({kind} keys) does not fit the model, {len(problems)} problem(s):"]
-    lines += ["  " + problem for problem in problems[:_MAX_SHOWN]]
-    lines += [f"  ... and {len(problems) - _MAX_SHOWN} more"] * (len(problems) > _MAX_SHOWN)
+    lines = [f"{name} ({kind} keys) does not fit the model, {len(problems)} problem(s):"]
     if _STEM_KERNEL in origin and _STEM_KERNEL in targets:
         kernel = source[origin[_STEM_KERNEL]]
         torch = kind in ("hassony2", "piergiaj")
@@ -171,9 +180,11 @@ def _message(
             inputs, outputs = (kernel.shape[1], kernel.shape[0]) if torch else kernel.shape[3:]
             if inputs != ours[3]:
                 lines.append(
-                    f"the file's first layer takes {inputs} channels: the optical-flow network? Use RGB's."
+                    f"Its first layer takes {inputs} channels: the optical-flow network? Use the RGB one."
                 )
             if outputs != ours[4]:
                 theirs, mine = outputs / _STEM_CHANNELS, ours[4] / _STEM_CHANNELS
-                lines.append(f"the file is a backbone of width {theirs:g}, the model has width {mine:g}.")
+                lines.append(f"It has width {theirs:g}, the model {mine:g}: set config.model.width.")
+    lines += ["  " + problem for problem in problems[:_MAX_SHOWN]]
+    lines += [f"  ... and {len(problems) - _MAX_SHOWN} more"] * (len(problems) > _MAX_SHOWN)
     return "\n".join(lines)

@@ -22,12 +22,10 @@ def write_safetensors(
     """
     path = Path(path)
     # The library writes the memory as it lies: a transposed view would come back scrambled.
-    arrays = {key: np.ascontiguousarray(value) for key, value in flat.items()}
+    arrays = {key: np.asarray(value, order="C") for key, value in flat.items()}
     for key, value in arrays.items():
         if value.dtype.kind not in "biuf":
             raise WeightsError(f"{path}: {key} is of {value.dtype}, which safetensors cannot hold")
-        if value.ndim == 1 and flat[key].shape == ():
-            arrays[key] = value.reshape(())
     data = safetensors.numpy.save(arrays, metadata={k: str(v) for k, v in (metadata or {}).items()})
     try:
         with replacing(path) as temporary:

@@ -214,7 +214,8 @@ def test_a_wrong_shape_names_both(piergiaj):
 def test_another_width_is_guessed(piergiaj):
     message = fails(piergiaj, fakes.targets(0.25))
     assert "... and" in message
-    assert "the file is a backbone of width 0.125, the model has width 0.25" in message
+    assert "It has width 0.125, the model 0.25: set config.model.width." in message
+    assert fails(piergiaj, fakes.targets(0.25), name="a.pt").startswith("a.pt (piergiaj keys) does not fit")
 
 
 def test_another_number_of_classes(piergiaj):
@@ -235,6 +236,7 @@ def test_the_flow_network(hassony2):
     [
         (np.array([np.nan] * 8, np.float32), "NaN or infinity"),
         (np.array([np.inf] * 8, np.float32), "NaN or infinity"),
+        (np.array([1e300] * 8), "NaN or infinity"),
         (np.arange(8), "int64 where a weight must be a float"),
         (np.full(8, -1, np.float32), "negative variance"),
     ],
