@@ -1,0 +1,65 @@
+"""TFDS builder of the rendered dives."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import tensorflow_datasets as tfds
+
+from aqa_jax.data.builder import VideoBuilderConfig, VideoDatasetBuilder
+from aqa_jax.errors import ConfigError
+
+from . import render
+
+
+@dataclasses.dataclass(eq=False)
+class Config(VideoBuilderConfig):
+    """How many dives, by how many athletes, from which seed.
+
+    Attributes:
+      train_athletes: divers of the training dives; the test dives have ``test_athletes`` others.
+      seed: of everything that is drawn.
+    """
+
+    height: int = 32
+    width: int = 32
+    jpeg_quality: int = 95
+    train_videos: int = 2000
+    test_videos: int = 300
+    train_athletes: int = 180
+    test_athletes: int = 30
+    seed: int = 0
+
+
+class Builder(VideoDatasetBuilder):
+    """Rendered dives with seven judges of known noise."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    BUILDER_CONFIGS = [Config(name="default")]  # noqa: RUF012  (tfds reads a list)
+
+    def video_specs(self, split: str) -> list[render.Spec]:
+        """The dives of ``split``: consecutive indices, athletes in turn."""
+        c = self.builder_config
+        if c.height != c.width:
+            raise ConfigError(
+                f"frames are square here: got height {c.height}, width {c.width}; give one size"
+            )
+        if split == "train":
+            dives, athletes = range(c.train_videos), range(c.train_athletes)
+        else:
+            dives = range(c.train_videos, c.train_videos + c.test_videos)
+            athletes = range(c.train_athletes, c.train_athletes + c.test_athletes)
+        return [render.Spec(c.seed, index, athletes[k % len(athletes)]) for k, index in enumerate(dives)]
+
+    def renderer(self):
+        """The function that the worker processes call for every spec."""
+        return functools.partial(render.render, size=self.builder_config.height)
+
+    def describe(self) -> dict:
+        """Facts of the metadata beside the table."""
+        return {
+            "score_range": [0.0, 93.0],
+            "judge_rule": "middle3_times_difficulty",
+            "fault_costs": render.world.DEDUCTIONS,
+        }
