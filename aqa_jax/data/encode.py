@@ -5,6 +5,7 @@ never through the pipe of the pool: memory stays constant however long a video i
 """
 
 import os
+import signal
 import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -45,8 +46,9 @@ def encode_jpeg(frame: np.ndarray, quality: int) -> bytes:
 
 
 def start_worker() -> None:
-    """Initialise a pool worker: one thread, and no life after the parent's."""
+    """Initialise a pool worker: one thread, Ctrl-C left to the parent, and no life after the parent's."""
     cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
     if parent is not None:
 
