@@ -3,8 +3,9 @@
     python run.py --config configs/mtl_aqa_dae.py --config.data.raw_dir=MTL-AQA \\
         --config.model.weights=rgb_imagenet.pt --workdir runs/mtl_aqa_dae
 
-The settings are the authors': 103 frames, ten clips of 16, all of I3D and the head under Adam, batch 8, 100
-epochs. The step is chosen on validation videos of other competitions; docs/reproduce.md has the papers' protocol.
+The settings are the authors': 103 frames, ten clips of 16, all of I3D and the head under Adam, batch 8,
+100 epochs. The step is chosen on validation videos of other competitions; the papers' protocol is in
+docs/reproduce.md.
 """
 
 from ml_collections import ConfigDict
