@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from aqa_jax.errors import WeightsError
+from aqa_jax.weights.bfloat16 import widened
 from aqa_jax.weights.crc32c import crc32c, masked
 from aqa_jax.weights.sniff import TABLE_MAGIC
 
@@ -127,7 +128,7 @@ def _decode(data_path: str, name: str, entry: Entry, raw: bytes) -> np.ndarray:
             f"{data_path}: the checksum of {name} is wrong: the file is damaged, fetch it again"
         )
     array = np.frombuffer(bytearray(raw), dtype).reshape(entry.shape) if raw else np.zeros(entry.shape, dtype)
-    return (array.astype("<u4") << 16).view("<f4") if entry.dtype == _BFLOAT16 else array
+    return widened(array) if entry.dtype == _BFLOAT16 else array
 
 
 # --- the LevelDB table

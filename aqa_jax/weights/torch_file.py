@@ -21,6 +21,7 @@ import numpy as np
 from aqa_jax import safe_pickle
 from aqa_jax.errors import WeightsError
 from aqa_jax.pickle_names import NUMPY, Global, Refusal, shown
+from aqa_jax.weights.bfloat16 import widened
 from aqa_jax.weights.sniff import sniff
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -266,7 +267,7 @@ def _materialise(tensor: _Tensor, raw: bytes) -> np.ndarray:
         )
         view = np.lib.stride_tricks.as_strided(flat, tensor.shape, strides, writeable=False)
     if bfloat16:
-        return (view.astype("<u4") << 16).view("<f4")
+        return widened(view)
     return view != 0 if storage.dtype == "|b1" else view.copy(order="C")
 
 
