@@ -9,17 +9,13 @@ import collections
 import contextlib
 import dataclasses
 import fcntl
-import functools
 import inspect
 import math
-import multiprocessing
 import os
 import shutil
 import sys
 import types
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +23,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
-from aqa_jax.data.encode import FrameFormat, Renderer, read_spool, spool_videos, start_worker
+from aqa_jax.data.encode import FrameFormat, Renderer
+from aqa_jax.data.render_pool import RenderPool
 from aqa_jax.data.video_store import Fingerprint, RecordWriter, Table
 from aqa_jax.errors import DataError
 
@@ -69,9 +66,7 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
     """
 
     SPLITS: Sequence[str] = ("train", "test")
-    DEFAULT_WORKERS: int | None = None  # processes; None: one a core; 0: render in this process
-
-    workers: int | None = None
+    workers: int | None = None  # processes; None: one a core; 0: render in this one
     raw_dir: Path  # set before `video_specs` for builders with MANUAL_DOWNLOAD_INSTRUCTIONS
 
     def __init_subclass__(cls, **kwargs: Any):
@@ -91,8 +86,7 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         raise NotImplementedError
 
     def renderer(self) -> Renderer:
-        """A module-level function (or a functools.partial of one) of a module that imports neither jax nor
-        tfds.
+        """A module-level function, or functools.partial of one, in a module without jax or tfds.
 
         It turns a spec into (frames, row): an iterable of uint8 RGB [height, width, 3], and a dict with at
         least `id`, `group`, `score`, `difficulty` (None if unknown), `judges` (list, may be empty),
@@ -143,12 +137,12 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
             super().download_and_prepare(**kwargs)
 
     def _generate_splits(self, dl_manager: Any, download_config: Any) -> list[tfds.core.SplitInfo]:
+        if download_config.max_examples_per_split:
+            raise DataError(
+                "max_examples_per_split would leave a part that looks whole; use the builder's options"
+            )
         if self.MANUAL_DOWNLOAD_INSTRUCTIONS:
-            given = dl_manager.manual_dir
-            if given is None or not Path(given).is_dir():
-                where = f"nothing at {given}" if given else "no folder given"
-                raise DataError(f"{self.name} needs raw data: {where}. {self.MANUAL_DOWNLOAD_INSTRUCTIONS}")
-            self.raw_dir = Path(given)
+            self._find_raw_data(dl_manager.manual_dir)
         # The tfds command takes the builder's folder off the path again; spawned workers need it there.
         root = str(Path(inspect.getfile(type(self))).parents[type(self).__module__.count(".")])
         if root not in sys.path:
@@ -156,45 +150,14 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         config = self.builder_config
         form = FrameFormat(config.height, config.width, config.jpeg_quality)
         specs = {split: list(self.video_specs(split)) for split in self.SPLITS}
-        if download_config.max_examples_per_split:
-            specs = {split: some[: download_config.max_examples_per_split] for split, some in specs.items()}
-        for split, some in specs.items():
-            if not some:
-                raise DataError(f"{self.name}: split {split!r} has no videos")
-        directory = Path(self.data_dir)
-        fingerprint, rows, infos, shards = Fingerprint(), [], [], {}
-        workers = self.workers if self.workers is not None else len(os.sched_getaffinity(0))
-        with _Pool(workers, self.renderer(), form, directory) as pool:
+        if empty := [split for split, some in specs.items() if not some]:
+            raise DataError(f"{self.name}: no videos in split {' and '.join(empty)}")
+        fingerprint, rows, writers = Fingerprint(), [], {}
+        with RenderPool(self.workers, self.renderer(), form, self.data_dir) as pool:
             for split, some in specs.items():
-                writer = RecordWriter(directory, self.name, split)
-                first = 0
-                progress = tqdm(
-                    pool.videos(some),
-                    total=len(some),
-                    desc=f"{self.name} {split}",
-                    unit="video",
-                    disable=None,
-                )
-                for row, records in progress:
-                    for record in records:
-                        writer.write(record)
-                        fingerprint.add(split, record)
-                    num_records = row.pop("num_records")
-                    rows.append({**row, "split": split, "first_record": first})
-                    first += num_records
-                paths = writer.close()
-                shards[split] = [
-                    {"name": path.name, "bytes": path.stat().st_size, "records": length}
-                    for path, length in zip(paths, writer.lengths, strict=True)
-                ]
-                infos.append(
-                    tfds.core.SplitInfo(
-                        name=split,
-                        shard_lengths=writer.lengths,
-                        num_bytes=writer.num_bytes,
-                        filename_template=self._get_filename_template(split_name=split),
-                    )
-                )
+                writers[split] = RecordWriter(self.data_dir, self.name, split)
+                rows += self._write_split(split, some, pool, writers[split], fingerprint)
+        shards = {split: writer.close() for split, writer in writers.items()}
         table = make_table(rows)
         self.info.metadata.update(
             self.describe(),
@@ -204,7 +167,43 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
             shards=shards,
             fingerprint=fingerprint.result(table),
         )
-        return infos
+        return [
+            tfds.core.SplitInfo(
+                name=split,
+                shard_lengths=writer.lengths,
+                num_bytes=writer.num_bytes,
+                filename_template=self._get_filename_template(split_name=split),
+            )
+            for split, writer in writers.items()
+        ]
+
+    def _find_raw_data(self, given: str | os.PathLike[str] | None) -> None:
+        if given is None or not Path(given).is_dir():
+            where = f"nothing at {given}" if given else "no folder given"
+            raise DataError(f"{self.name} needs raw data: {where}. {self.MANUAL_DOWNLOAD_INSTRUCTIONS}")
+        self.raw_dir = Path(given)
+
+    def _write_split(
+        self,
+        split: str,
+        specs: Sequence[Any],
+        pool: RenderPool,
+        writer: RecordWriter,
+        fingerprint: Fingerprint,
+    ) -> list[dict[str, Any]]:
+        """Render and write one split; its table rows."""
+        rows, first_record = [], 0
+        label = f"{self.name} {split}"
+        for row, records in tqdm(
+            pool.videos(specs), total=len(specs), desc=label, unit="video", disable=None
+        ):
+            for record in records:
+                writer.write(record)
+                fingerprint.add(split, record)
+            num_records = row.pop("num_records")
+            rows.append({**row, "split": split, "first_record": first_record})
+            first_record += num_records
+        return rows
 
 
 def make_table(rows: list[dict[str, Any]]) -> Table:
@@ -233,69 +232,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-class _Pool:
-    """Renders videos in spawned processes, in order, with a bounded number of tasks under way."""
-
-    def __init__(self, workers: int, render: Renderer, form: FrameFormat, directory: Path):
-        self._workers, self._directory, self._tasks = workers, directory, 0
-        self._spool = functools.partial(spool_videos, render)
-        self._form = form
-        context = multiprocessing.get_context("spawn")
-        self._executor = (
-            ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker) if workers else None
-        )
-
-    def __enter__(self) -> "_Pool":
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        if self._executor:
-            self._executor.shutdown(wait=True, cancel_futures=True)
-
-    def _submit(self, specs: Sequence[Any]) -> tuple[str, Future[list[dict[str, Any]]]]:
-        path = str(self._directory / f"spool-{self._tasks}")
-        self._tasks += 1
-        if self._executor:
-            with _bare_main():
-                return path, self._executor.submit(self._spool, specs, self._form, path)
-        future: Future[list[dict[str, Any]]] = Future()
-        future.set_result(self._spool(specs, self._form, path))
-        return path, future
-
-    def videos(self, specs: Sequence[Any]) -> Iterator[tuple[dict[str, Any], Iterator[bytes]]]:
-        """Yields (row, its records) in order; the records must be consumed before the next video."""
-        size = max(1, min(16, len(specs) // max(1, 8 * self._workers)))
-        waiting = iter([specs[start : start + size] for start in range(0, len(specs), size)])
-        pending: collections.deque[tuple[str, Future[list[dict[str, Any]]]]] = collections.deque()
-        while True:
-            while len(pending) < max(1, 2 * self._workers) and (task := next(waiting, None)) is not None:
-                pending.append(self._submit(task))
-            if not pending:
-                return
-            path, future = pending.popleft()
-            try:
-                rows = future.result()
-            except BrokenProcessPool as error:
-                raise DataError(
-                    "a worker process died; what it said is above; nothing: out of memory, use fewer"
-                ) from error
-            records = read_spool(path)
-            for row in rows:
-                yield row, (next(records) for _ in range(row["num_records"]))
-            os.unlink(path)
-
-
-@contextlib.contextmanager
-def _bare_main() -> Iterator[None]:
-    """Spawned processes run the caller's script again unless `__main__` is empty; they need nothing of it."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
 
 
 @contextlib.contextmanager

@@ -70,14 +70,15 @@ class RecordWriter:
         if not whole or ArrayRecordReader(str(path)).num_records() != self.lengths[-1]:
             raise DataError(f"{path} could not be written whole: is the disk full?")
 
-    def close(self) -> list[Path]:
-        """Finish the last shard and give all their final names."""
+    def close(self) -> list[dict[str, Any]]:
+        """Finish the last shard and give all their final names: `name`, `bytes` and `records` of each."""
         self._close_shard()
-        paths = []
-        for index in range(len(self.lengths)):
-            paths.append(self.directory / shard_name(self.dataset, self.split, index, len(self.lengths)))
-            os.replace(self._part(index), paths[-1])
-        return paths
+        shards = []
+        for index, length in enumerate(self.lengths):
+            path = self.directory / shard_name(self.dataset, self.split, index, len(self.lengths))
+            os.replace(self._part(index), path)
+            shards.append({"name": path.name, "bytes": path.stat().st_size, "records": length})
+        return shards
 
 
 class Fingerprint:
