@@ -71,8 +71,8 @@ class RenderPool:
                 os.unlink(path)
         except BrokenProcessPool as error:
             raise DataError(
-                "a worker process died; its message, if any, stands above. Without one it was probably out of "
-                "memory: use fewer workers"
+                "a worker process died; its message, if any, stands above. "
+                "Without one it was probably out of memory: use fewer workers"
             ) from error
 
 
