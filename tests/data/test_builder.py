@@ -110,6 +110,17 @@ def test_a_killed_build_is_refused_then_built_again(tmp_path, toy):
     assert store.metadata["fingerprint"] == toy.metadata["fingerprint"]
 
 
+def test_workers_do_not_run_the_calling_script_again(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import sys; sys.path.insert(0, {str(REPO)!r}); from aqa_jax.data.build import build; "
+        f"print('script runs'); build({TOY!r}, data_dir='data', workers=1)"
+    )
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert done.stdout == "script runs\n"
+    assert VideoStore.open(tmp_path / "data" / "toy_videos" / "default" / "1.0.0")
+
+
 def test_builds_wait_for_each_other(tmp_path, capfd):
     folder = tmp_path / "toy_videos" / "default"
     folder.mkdir(parents=True)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aqa_jax.data.sampling import ClipWindow
@@ -17,6 +17,7 @@ def test_published_clips():
     np.testing.assert_array_equal(MTL.evaluate(109, eval_start=3), frames + 3)
 
 
+@settings(deadline=None)
 @given(num_frames=st.integers(103, 130), seed=st.integers(0, 100))
 def test_training_windows_stay_inside_and_reach_every_shift(num_frames, seed):
     frames = MTL.train(num_frames, np.random.default_rng(seed))

@@ -13,7 +13,7 @@ def table(sizes):
     return VideoTable({"id": [f"v{i}" for i in range(len(groups))], "group": groups})
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 40), min_size=2, max_size=15),
     fraction=st.floats(0.05, 0.9),
