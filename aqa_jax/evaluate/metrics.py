@@ -14,7 +14,9 @@ from scipy import stats
 from aqa_jax.errors import DataError, RunError
 from aqa_jax.evaluate import calibration
 
-HIGHER_IS_BETTER = {"rho": True, "tau": True, "mean_r2": True} | dict.fromkeys(("rl2", "l2", "mae", "nll", "crps"), False)
+HIGHER_IS_BETTER = {"rho": True, "tau": True, "mean_r2": True} | dict.fromkeys(
+    ("rl2", "l2", "mae", "nll", "crps"), False
+)
 """Metrics by which a step can be selected, and their direction."""
 
 CONFIDENCE = 0.95

@@ -18,7 +18,7 @@ from aqa_jax.train.run import TRAINED_ON, Run, restored_like
 
 
 class RunScorer:
-    """Scores batches of clips with the weights that a run's selection rule chooses. Needs the workdir, not the dataset."""
+    """Scores batches of clips with the weights that a run's rule selects. Needs the workdir, not the dataset."""
 
     def __init__(self, config: Config, workdir: Path):
         """Restores the checkpoint.
@@ -29,7 +29,9 @@ class RunScorer:
           DataError: the workdir's description of its training data is missing.
         """
         if config.task != "score":
-            raise ConfigError(f"{workdir} was trained with config.task={config.task}: it does not score videos.")
+            raise ConfigError(
+                f"{workdir} was trained with config.task={config.task}: it does not score videos."
+            )
         self.run = Run(config)
         self.trained_on = read_json(workdir / "trained_on.json", TRAINED_ON)
         checkpoints = Checkpoints(workdir / "checkpoints")
