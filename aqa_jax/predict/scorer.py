@@ -18,7 +18,7 @@ from aqa_jax.train.run import TRAINED_ON, Run, restored_like
 
 
 class RunScorer:
-    """Scores batches of clips with the weights that a run's rule selects. Needs the workdir, not the dataset."""
+    """Scores batches of clips with the weights that a run's rule selects. Needs no dataset."""
 
     def __init__(self, config: Config, workdir: Path):
         """Restores the checkpoint.
