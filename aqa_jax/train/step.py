@@ -39,9 +39,9 @@ def make_train_step(
         updates, optimizer_state = optimizer.update(gradient, state["optimizer"], state["trainable"])
         figures = {
             "loss": loss,
-            "gradient_norm": optax.global_norm(gradient),
-            "update_norm": optax.global_norm(updates),
-            "parameter_norm": optax.global_norm(state["trainable"]),
+            "gradient_norm": optax.tree.norm(gradient),
+            "update_norm": optax.tree.norm(updates),
+            "parameter_norm": optax.tree.norm(state["trainable"]),
             **figures,
         }
         new = {

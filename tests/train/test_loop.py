@@ -1,0 +1,185 @@
+"""The whole path on tiny rendered dives: train, resume, evaluate, restore."""
+
+import csv
+import json
+import shutil
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from aqa_jax import config as config_lib
+from aqa_jax.errors import CheckpointError, ConfigError, RunError
+from aqa_jax.evaluate.final import evaluate_run
+from aqa_jax.predict.scorer import RunScorer
+from aqa_jax.train import loop
+from aqa_jax.train.checkpoints import Checkpoints
+from aqa_jax.train.run import Run, restored_like
+from tests.tiny import tiny_config
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def trained(data_dir, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("runs") / "whole"
+    config = config_lib.resolve(tiny_config(data_dir))
+    run = loop.train(config, workdir)
+    evaluate_run(run, workdir, workdir / "evaluation")
+    return config, workdir
+
+
+def test_a_run_leaves_the_same_files_in_the_same_places(trained):
+    _, workdir = trained
+    for name in (
+        "config.json", "trained_on.json", "curves.png", "logs/train.jsonl", "evaluation/metrics.json",
+        "evaluation/predictions.csv", "evaluation/scatter.png",
+    ):  # fmt: skip
+        assert (workdir / name).stat().st_size > 0, name
+    assert list((workdir / "logs" / "tensorboard").iterdir())
+
+
+def test_every_test_video_is_predicted_exactly_once(trained):
+    config, workdir = trained
+    run = Run(config)
+    with (workdir / "evaluation" / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    wanted = run.store.table.column("id")[run.rows["test"]]
+    assert [row["id"] for row in rows] == list(wanted)
+    assert len({row["mean"] for row in rows}) > 1
+
+
+def test_metrics_name_their_protocol_and_every_selection(trained):
+    config, workdir = trained
+    metrics = json.loads((workdir / "evaluation" / "metrics.json").read_text())
+    assert set(metrics["all_selections"]) == {"best_on_validation", "last", "best_on_test"}
+    assert metrics["all_selections"]["last"]["step"] == 6
+    assert metrics["selection"]["rule"] == "best_on_validation"
+    assert metrics["config_hash"] == config_lib.fingerprint(config)
+    assert "validation: 20% of the training split by groups" in metrics["protocol"]
+    assert metrics["metrics"]["num_examples"] == 16
+    assert metrics["videos"]["train"] + metrics["videos"]["validation"] == 40
+
+
+def test_splits_share_no_athlete(trained):
+    run = Run(trained[0])
+    groups = {split: set(run.store.table.column("group")[rows]) for split, rows in run.rows.items()}
+    assert not groups["train"] & groups["validation"]
+    assert not (groups["train"] | groups["validation"]) & groups["test"]
+
+
+def test_resumed_equals_uninterrupted(trained, data_dir, tmp_path, monkeypatch):
+    config, whole = trained
+    workdir = tmp_path / "resumed"
+
+    def cut_off(run, log, watch, step, figures, rows, _read=loop._read):
+        if step == 5:
+            raise KeyboardInterrupt
+        _read(run, log, watch, step, figures, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_read", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            loop.train(config, workdir)
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    assert checkpoints.steps() == [3]
+    checkpoints.close()
+    run = loop.train(config, workdir)
+    evaluate_run(run, workdir, workdir / "evaluation")
+    for name in ("metrics.json", "predictions.csv"):
+        assert (workdir / "evaluation" / name).read_bytes() == (whole / "evaluation" / name).read_bytes()
+    for ours, theirs in zip(*(jax.tree.leaves(_last(config, d)) for d in (workdir, whole)), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def _last(config, workdir):
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    state = checkpoints.restore_state(checkpoints.steps()[-1], restored_like(Run(config)))
+    checkpoints.close()
+    return state
+
+
+def test_plain_orbax_restores_the_arrays(trained):
+    config, workdir = trained
+    with ocp.CheckpointManager(workdir / "checkpoints") as manager:
+        args = ocp.args.Composite(state=ocp.args.StandardRestore())
+        arrays = manager.restore(manager.latest_step(), args=args)["state"]
+    ours = _last(config, workdir)
+    np.testing.assert_array_equal(
+        arrays["trainable"]["head"]["fc1"]["kernel"], np.asarray(ours["trainable"]["head"]["fc1"]["kernel"])
+    )
+
+
+def test_a_restored_scorer_agrees_with_the_evaluation(trained):
+    config, workdir = trained
+    run, scorer = Run(config), RunScorer(config, workdir)
+    with (workdir / "evaluation" / "predictions.csv").open() as file:
+        expected = {row["id"]: float(row["mean"]) for row in csv.DictReader(file)}
+    row = int(run.rows["test"][3])
+    table = run.store.table
+    frames = run.window.evaluate(int(table.column("num_frames")[row]), int(table.column("eval_start")[row]))
+    video = run.store.read(row, frames.reshape(-1)).reshape(1, *run.batch_shape)
+    scored = scorer.score(video, table.column("difficulty")[[row]])
+    assert float(scored.mean[0]) == pytest.approx(expected[table.column("id")[row]], rel=1e-5)
+    with pytest.raises(ConfigError, match="multiplies by the difficulty"):
+        scorer.score(video)
+
+
+def test_another_config_is_refused_in_a_used_workdir(trained, data_dir):
+    _, workdir = trained
+    other = config_lib.resolve(tiny_config(data_dir, **{"optimizer.learning_rate": 5e-4}))
+    with pytest.raises(ConfigError, match=r"config.optimizer.learning_rate: 0\.\d+ -> 0.0005"):
+        loop.train(other, workdir)
+
+
+def test_a_checkpoint_of_another_width_is_refused(trained, data_dir):
+    _, workdir = trained
+    other = config_lib.resolve(tiny_config(data_dir, **{"model.width": 0.1}))
+    with pytest.raises(CheckpointError, match="does not fit this model"):
+        RunScorer(other, workdir)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_videos(trained, data_dir, tmp_path, monkeypatch):
+    config, _ = trained
+    original = Run.batches_for_training
+
+    def poisoned(run):
+        scores = run.store.table.column("score")
+        scores[run.rows["train"]] = np.nan
+        return original(run)
+
+    monkeypatch.setattr(Run, "batches_for_training", poisoned)
+    with pytest.raises(RunError, match=r"Step 1: the loss is nan.*Videos of the batch: \w+") as error:
+        loop.train(config, tmp_path / "poisoned")
+    assert str(error.value).count(",") >= 7
+    assert not list((tmp_path / "poisoned" / "checkpoints").glob("[0-9]*"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train.batch_size": 100}, "there are 3[0-9] training videos"),
+        ({"data.crop": 64}, "larger than the stored frames"),
+        ({"model.weights": "nowhere.pt"}, "nowhere.pt"),
+        ({"data.options": "train_vidos=40"}, "did you mean 'train_videos'"),
+    ],
+)
+def test_a_run_that_cannot_succeed_says_so_before_it_starts(changes, message, data_dir, tmp_path):
+    config = config_lib.resolve(tiny_config(data_dir, **changes))
+    with pytest.raises(Exception, match=message) as error:
+        loop.train(config, tmp_path / "run")
+    assert type(error.value).__module__ == "aqa_jax.errors"
+    assert not (tmp_path / "run" / "checkpoints" / "0").exists()
+
+
+def test_metrics_survive_a_vanished_dataset_for_scoring(trained, tmp_path):
+    config, workdir = trained
+    copy = shutil.copytree(workdir, tmp_path / "copy")
+    changed = tiny_config(tmp_path / "no_data")
+    scorer = RunScorer(config_lib.resolve(changed), copy)
+    video = np.zeros((1, *Run(config).batch_shape), np.uint8)
+    assert np.isfinite(scorer.score(video, np.array([2.0])).mean).all()
