@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -48,17 +48,30 @@ def make_config(cls: type[VideoDatasetBuilder], options: Mapping[str, Any]) -> V
                 f"{cls.name} has no option {key!r}"
                 + (f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(known)}")
             )
-        kind = type(known[key])
-        if (kind is float and type(value) is int) or (kind is list and isinstance(value, tuple)):
-            value = kind(value)
-        if type(value) is not kind:
-            raise ConfigError(f"{cls.name}: option {key!r} is of type {kind.__name__}, got {value!r}")
+        value = _typed(value, type(known[key]), f"{cls.name}: option {key!r}")
         if value != known[key]:
             changed[key] = value
     if not changed:
         return default
     digest = hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:8]
     return dataclasses.replace(default, name=f"{default.name}-{digest}", **changed)
+
+
+def _typed(value: Any, kind: Any, what: str) -> Any:
+    """`value` as `kind`; text as it stands on a command line is parsed (a list is separated by spaces)."""
+    if isinstance(value, str) and kind is not str:
+        if kind is bool:
+            value = {"true": True, "false": False}.get(value.lower(), value)
+        elif kind is list:
+            value = value.split()
+        else:
+            with suppress(ValueError):
+                value = kind(value)
+    if (kind is float and type(value) is int) or (kind is list and isinstance(value, tuple)):
+        value = kind(value)
+    if type(value) is not kind:
+        raise ConfigError(f"{what} is of type {kind.__name__}, got {value!r}")
+    return value
 
 
 @contextmanager
@@ -86,7 +99,7 @@ def build(
       builder_name: folder in `data_builders/`, or the path of a folder like those.
       data_dir: where datasets live; the dataset becomes `<data_dir>/<name>/<config>/<version>`.
       raw_dir: the raw data, for builders that need some.
-      options: fields of the builder's config that differ from its defaults.
+      options: fields of the builder's config that differ from its defaults; values may be text, as typed.
       workers: processes; by default one a core, 0 for none but this one.
 
     Raises:

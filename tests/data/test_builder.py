@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aqa_jax.data.build import build
+from aqa_jax.data.build import build, builder_class, make_config
 from aqa_jax.data.video_store import VideoStore
 from aqa_jax.errors import ConfigError, DataError
 
@@ -45,9 +45,23 @@ def test_other_options_give_another_dataset(tmp_path, toy):
     assert store.metadata["fingerprint"] != toy.metadata["fingerprint"]
 
 
+def test_options_as_text():
+    builder = builder_class("mtl_aqa")
+    text = {"exclude": "04_49 26_05", "require_judges": "true", "window": "16", "layout": "dives"}
+    typed = {"exclude": ["04_49", "26_05"], "require_judges": True, "window": 16, "layout": "dives"}
+    config = make_config(builder, text)
+    assert config.options() == make_config(builder, {}).options() | typed
+    assert config.name == make_config(builder, typed).name
+    assert make_config(builder, {"window": "103"}) is builder.BUILDER_CONFIGS[0]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"video": 3}, "did you mean 'videos'"), ({"videos": "3"}, "'videos' is of type int, got '3'")],
+    [
+        ({"video": 3}, "did you mean 'videos'"),
+        ({"videos": "3.5"}, "'videos' is of type int, got '3.5'"),
+        ({"videos": True}, "'videos' is of type int, got True"),
+    ],
 )
 def test_unknown_and_wrong_options(tmp_path, options, message):
     with pytest.raises(ConfigError, match=message):
