@@ -57,7 +57,7 @@ def make_config(cls: type[VideoDatasetBuilder], options: Mapping[str, Any]) -> V
     return dataclasses.replace(default, name=f"{default.name}-{digest}", **changed)
 
 
-def _typed(value: Any, kind: Any, what: str) -> Any:
+def _typed(value: Any, kind: type, what: str) -> Any:
     """`value` as `kind`; text as it stands on a command line is parsed (a list is separated by spaces)."""
     if isinstance(value, str) and kind is not str:
         if kind is bool:
@@ -67,8 +67,10 @@ def _typed(value: Any, kind: Any, what: str) -> Any:
         else:
             with suppress(ValueError):
                 value = kind(value)
-    if (kind is float and type(value) is int) or (kind is list and isinstance(value, tuple)):
-        value = kind(value)
+    if kind is float and type(value) is int:
+        value = float(value)
+    if kind is list and isinstance(value, tuple):
+        value = list(value)
     if type(value) is not kind:
         raise ConfigError(f"{what} is of type {kind.__name__}, got {value!r}")
     return value
