@@ -181,16 +181,16 @@ class VideoStore:
             hint = f"; did you mean {', '.join(found)}?" if found else ""
             raise DataError(f"{path} is not a whole dataset (a build that was cut off?){hint}: {advice}")
         try:
-            metadata = json.loads((path / "metadata.json").read_text())
-            shards = [shard for split in metadata["shards"].values() for shard in split]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            store = cls(path, json.loads((path / "metadata.json").read_text()))
+            shards = [shard for split in store.metadata["shards"].values() for shard in split]
+        except (ValueError, KeyError, TypeError, AttributeError, DataError) as error:
             raise DataError(f"{path}/metadata.json cannot be read: remove {path} and {advice}") from error
         for shard in shards:
             size = (path / shard["name"]).stat().st_size if (path / shard["name"]).is_file() else None
             if size != shard["bytes"]:
                 state = "missing" if size is None else f"{size} bytes instead of {shard['bytes']}"
                 raise DataError(f"{path / shard['name']} is {state}: remove {path} and {advice}")
-        return cls(path, metadata)
+        return store
 
     def verify(self) -> None:
         """Read everything again and compare with the fingerprint; DataError when a byte has changed."""

@@ -79,9 +79,10 @@ def test_what_is_not_a_whole_dataset_is_refused(copy, tmp_path):
     shard.unlink()
     with pytest.raises(DataError, match="is missing"):
         VideoStore.open(copy)
-    (copy / "metadata.json").write_text("{")
-    with pytest.raises(DataError, match="cannot be read"):
-        VideoStore.open(copy)
+    for text in ("{", "[]", "{}", '{"table": {"id": []}, "frame_size": [1, 1]}'):
+        (copy / "metadata.json").write_text(text)
+        with pytest.raises(DataError, match="cannot be read"):
+            VideoStore.open(copy)
 
 
 def test_verify_finds_changed_bytes(copy, toy):
