@@ -6,7 +6,6 @@ bytes.
 """
 
 import functools
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -14,6 +13,7 @@ from typing import NamedTuple
 import grain
 import numpy as np
 
+from aqa_jax.data import cores
 from aqa_jax.data.sampling import ClipWindow
 from aqa_jax.data.video_store import VideoStore
 from aqa_jax.errors import ConfigError, DataError
@@ -192,7 +192,7 @@ class _Decoder:
     ):
         self._store, self._masked = store, masked
         self._shape = (window.num_clips, window.clip_length, *size, 3)
-        self._threads = threads or len(os.sched_getaffinity(0))
+        self._threads = threads or cores()
         self._columns = {name: _numbers(store, name) for name in columns}
 
     def batch_bytes(self, batch_size: int) -> int:

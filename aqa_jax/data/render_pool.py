@@ -13,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
+from aqa_jax.data import cores
 from aqa_jax.data.encode import FrameFormat, Renderer, read_spool, spool_videos, start_worker
 from aqa_jax.errors import DataError
 
@@ -24,7 +25,7 @@ class RenderPool:
         self, workers: int | None, render: Renderer, form: FrameFormat, directory: str | os.PathLike[str]
     ):
         """`workers` processes (None: one a core; 0: none but this one) that spool into `directory`."""
-        self._workers = len(os.sched_getaffinity(0)) if workers is None else workers
+        self._workers = cores() if workers is None else workers
         self._directory, self._tasks = Path(directory), 0
         self._spool = functools.partial(spool_videos, render)
         self._form = form
