@@ -39,7 +39,9 @@ def parse(argv: Sequence[str]) -> list[str]:
     names = [arg.lstrip("-").partition("=")[0] for arg in argv[1:] if arg.startswith("-")]
     if "config" not in names and "workdir" in names:
         workdir = next(
-            arg.partition("=")[2] or argv[i + 2] for i, arg in enumerate(argv[1:]) if arg.lstrip("-").startswith("workdir")
+            arg.partition("=")[2] or argv[i + 2]
+            for i, arg in enumerate(argv[1:])
+            if arg.lstrip("-").startswith("workdir")
         )
         argv.insert(1, f"--config={FROM_WORKDIR}:{workdir}")
     try:

@@ -35,15 +35,21 @@ class DataConfig:
     raw_dir: str = _key("", "the raw videos or frames and annotations, for building")
     window: int = _key(103, "frames of an action that the model sees", low=1)
     clip_length: int = _key(16, "frames of one clip through the backbone", low=1)
-    clip_starts: tuple[int, ...] = _key((0, 10, 20, 30, 40, 50, 60, 70, 80, 87), "first frame of each clip in the window")
+    clip_starts: tuple[int, ...] = _key(
+        (0, 10, 20, 30, 40, 50, 60, 70, 80, 87), "first frame of each clip in the window"
+    )
     max_shift: int = _key(6, "random temporal shift of the window in training: 0 to this many frames", low=0)
     crop: int = _key(224, "side of the square centre crop, in pixels", low=8)
     flip: bool = _key(True, "random horizontal flip in training")
     normalisation: str = _key("imagenet", "of RGB values", choices=("imagenet", "minus_one_to_one"))
     shuffle_time: bool = _key(False, "shuffle the frames of every window: a control, the score must need the motion")
-    validation_fraction: float = _key(0.1, "share of the training split held out to choose the epoch", low=0.0, high=0.9)
+    validation_fraction: float = _key(
+        0.1, "share of the training split held out to choose the epoch", low=0.0, high=0.9
+    )
     validation_by: str = _key(
-        "group", "hold out whole groups (athlete, patient, competition) or single videos", choices=("group", "video")
+        "group",
+        "hold out whole groups (athlete, patient, competition) or single videos",
+        choices=("group", "video"),
     )
     threads: int = _key(0, "reader threads; 0 for one per core", low=0)
 
@@ -58,7 +64,9 @@ class ModelConfig:
     width: float = _key(1.0, "multiplier of every channel count", low=0.02, high=4.0)
     weights: str = _key("", "initial weights: a .pt/.pth, TensorFlow or safetensors file; empty for random ones")
     batch_norm: str = _key(
-        "frozen", "statistics in training: the running ones, kept (DAE), or the batch's", choices=("frozen", "batch")
+        "frozen",
+        "statistics in training: the running ones, kept (DAE), or the batch's",
+        choices=("frozen", "batch"),
     )
     dtype: str = _key("auto", "compute dtype; auto: bfloat16 on GPU and TPU", choices=("auto", "float32", "bfloat16"))
     kernels: str = _key("auto", "form of the 3-D operations; auto: by platform", choices=("auto", "plain", "cpu"))
@@ -68,13 +76,19 @@ class ModelConfig:
 class HeadConfig:
     """The scoring method."""
 
-    name: str = _key("dae", "dae, or dae_mt: the judges' part is regressed, times the given difficulty", choices=("dae", "dae_mt"))
+    name: str = _key(
+        "dae",
+        "dae, or dae_mt: the judges' part is regressed, times the given difficulty",
+        choices=("dae", "dae_mt"),
+    )
     hidden: tuple[int, ...] = _key((256, 128), "widths of the two hidden layers")
     target: str = _key(
-        "score", "train on the final score, or (dae_mt) on the judges' marks times difficulty", choices=("score", "judges")
+        "score",
+        "train on the final score, or (dae_mt) on the judges' marks times difficulty",
+        choices=("score", "judges"),
     )
     loss: str = _key(
-        "likelihood", "alpha (y-mu)^2/sigma^2 + beta log sigma^2, or one of the released losses, which shrink sigma to 0",
+        "likelihood", "alpha (y-mu)^2/sigma^2 + beta log sigma^2, or a released loss, which shrinks sigma to 0",
         choices=("likelihood", "released_2021", "released_2023"),
     )  # fmt: skip
     alpha: float = _key(0.6, "weight of the squared error in the likelihood loss", low=0.0)
@@ -82,7 +96,9 @@ class HeadConfig:
     sigma_floor: float = _key(0.05, "added in quadrature to sigma, as a share of the training scores' spread", low=0.0)
     standardise: bool = _key(True, "the network's outputs are in units of the training scores' mean and spread")
     warmup_fraction: float = _key(0.0, "share of the training with squared error alone", low=0.0, high=1.0)
-    mse_weight: float = _key(0.0, "weight of the squared error beside the likelihood, after the warm-up", low=0.0, high=1.0)
+    mse_weight: float = _key(
+        0.0, "weight of the squared error beside the likelihood, after the warm-up", low=0.0, high=1.0
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,13 +112,19 @@ class MotionConfig:
 class OptimizerConfig:
     """The optimizer, as optax has it."""
 
-    name: str = _key("adam", "adam (weight decay coupled, as torch's), adamw (decoupled), sgd", choices=("adam", "adamw", "sgd"))
+    name: str = _key(
+        "adam",
+        "adam (weight decay coupled, as torch's), adamw (decoupled), sgd",
+        choices=("adam", "adamw", "sgd"),
+    )
     learning_rate: float = _key(1e-4, "peak learning rate", low=0.0)
     head_multiplier: float = _key(1.0, "learning rate of the head relative to the backbone's", low=0.0)
     weight_decay: float = _key(1e-5, "L2 penalty", low=0.0)
     momentum: float = _key(0.9, "of sgd", low=0.0, high=1.0)
     schedule: str = _key("constant", "after the warm-up", choices=("constant", "cosine"))
-    final_fraction: float = _key(0.0, "learning rate at the end of the cosine, as a share of the peak", low=0.0, high=1.0)
+    final_fraction: float = _key(
+        0.0, "learning rate at the end of the cosine, as a share of the peak", low=0.0, high=1.0
+    )
     warmup_steps: int = _key(0, "linear warm-up from 0", low=0)
     clip_norm: float = _key(0.0, "global norm that the trainable gradient is clipped to; 0: none", low=0.0)
     accumulate: int = _key(1, "batches per update", low=1)
@@ -149,7 +171,9 @@ class PredictConfig:
 class Config:
     """All keys."""
 
-    task: str = _key("score", "score: videos to scores; motion: pretrain on rendered motion", choices=("score", "motion"))
+    task: str = _key(
+        "score", "score: videos to scores; motion: pretrain on rendered motion", choices=("score", "motion")
+    )
     seed: int = _key(0, "of initial weights, order, augmentation, sampling and the validation split", low=0)
     data: DataConfig = _key(DataConfig(), "")
     model: ModelConfig = _key(ModelConfig(), "")
@@ -260,7 +284,11 @@ def nearest(name: str) -> str:
     known = [key for key, _, _ in walk(Config())]
     last = name.rsplit(".", 1)[-1]
     close = difflib.get_close_matches(name, known, 1, 0.5)
-    close = close or [k for k in known if k.rsplit(".", 1)[-1] in difflib.get_close_matches(last, [k.rsplit(".", 1)[-1] for k in known], 1)]
+    close = close or [
+        k
+        for k in known
+        if k.rsplit(".", 1)[-1] in difflib.get_close_matches(last, [k.rsplit(".", 1)[-1] for k in known], 1)
+    ]
     return f": did you mean config.{close[0]}?" if close else "."
 
 

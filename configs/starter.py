@@ -30,8 +30,8 @@ def get_config() -> ConfigDict:
     config.model.batch_norm = "batch"
     config.motion.columns = (
         "turn_rate", "turn_change", "turn_wave_rate", "turn_wave_depth", "pause_length", "velocity_x", "velocity_y",
-        "acceleration", "sway_rate", "sway_size", "sway_horizontal", "pulse_rate", "pulse_size", "bend_rate", "bend_size",
-        "direction", "length",
+        "acceleration", "sway_rate", "sway_size", "sway_horizontal", "pulse_rate", "pulse_size", "bend_rate",
+        "bend_size", "direction", "length",
     )  # fmt: skip
     config.optimizer.learning_rate = 1e-3
     config.optimizer.weight_decay = 0.0

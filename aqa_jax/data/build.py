@@ -27,9 +27,7 @@ def builder_class(name: str) -> type[VideoDatasetBuilder]:
     folder = Path(name) if os.sep in name else BUILDERS / name
     if not (folder / f"{folder.name}_dataset_builder.py").is_file():
         known = sorted(path.parent.name for path in BUILDERS.glob("*/*_dataset_builder.py"))
-        raise ConfigError(
-            f"no dataset builder {name!r}; there are {', '.join(known)}, or give the path of a folder"
-        )
+        raise ConfigError(f"no dataset builder {name!r}; there are {', '.join(known)}, or give the path of a folder")
     parent = str(folder.resolve().parent)
     if parent not in sys.path:
         sys.path.append(parent)  # at the end, and for good: spawned workers get the same path

@@ -138,9 +138,7 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
 
     def _generate_splits(self, dl_manager: Any, download_config: Any) -> list[tfds.core.SplitInfo]:
         if download_config.max_examples_per_split:
-            raise DataError(
-                "max_examples_per_split would leave a part that looks whole; use the builder's options"
-            )
+            raise DataError("max_examples_per_split would leave a part that looks whole; use the builder's options")
         if self.MANUAL_DOWNLOAD_INSTRUCTIONS:
             self._find_raw_data(dl_manager.manual_dir)
         # The tfds command takes the builder's folder off the path again; spawned workers need it there.
@@ -194,9 +192,7 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         """Render and write one split; its table rows."""
         rows, first_record = [], 0
         label = f"{self.name} {split}"
-        for row, records in tqdm(
-            pool.videos(specs), total=len(specs), desc=label, unit="video", disable=None
-        ):
+        for row, records in tqdm(pool.videos(specs), total=len(specs), desc=label, unit="video", disable=None):
             for record in records:
                 writer.write(record)
                 fingerprint.add(split, record)
@@ -219,9 +215,7 @@ def make_table(rows: list[dict[str, Any]]) -> Table:
         raise DataError(f"the same id more than once: {listed}; every video needs its own id and one split")
     if bad := [row["id"] for row in rows if row["score"] is None or not math.isfinite(row["score"])]:
         raise DataError(f"the score is not a number for: {', '.join(bad)}; correct or exclude these videos")
-    names = sorted(
-        {name for row in rows for name in row}, key=lambda name: (name not in REQUIRED_COLUMNS, name)
-    )
+    names = sorted({name for row in rows for name in row}, key=lambda name: (name not in REQUIRED_COLUMNS, name))
     return {name: [_plain(row.get(name)) for row in rows] for name in names}
 
 

@@ -67,11 +67,7 @@ def read_image(path: PathLike) -> np.ndarray:
         raise DecodeError(f"{path}: {error.strerror}") from error
     if not data:
         raise DecodeError(f"{path}: the file is empty")
-    return (
-        decode_jpeg(data, str(path))
-        if Path(path).suffix.lower() in (".jpg", ".jpeg")
-        else _decode(data, str(path))
-    )
+    return decode_jpeg(data, str(path)) if Path(path).suffix.lower() in (".jpg", ".jpeg") else _decode(data, str(path))
 
 
 def resize(frame: np.ndarray, size: Size) -> np.ndarray:
@@ -79,9 +75,7 @@ def resize(frame: np.ndarray, size: Size) -> np.ndarray:
     if frame.shape[:2] == tuple(size):
         return frame
     shrinks = size[0] * size[1] < frame.shape[0] * frame.shape[1]
-    return cv2.resize(
-        frame, (size[1], size[0]), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    )
+    return cv2.resize(frame, (size[1], size[0]), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
 @contextmanager
@@ -129,9 +123,7 @@ def count_frames(path: PathLike, *, accept_damaged: bool = False) -> int:
     return count
 
 
-def iterate_frames(
-    path: PathLike, *, size: Size | None = None, accept_damaged: bool = False
-) -> Iterator[np.ndarray]:
+def iterate_frames(path: PathLike, *, size: Size | None = None, accept_damaged: bool = False) -> Iterator[np.ndarray]:
     """Yields every frame upright, uint8 RGB [H, W, 3], resized to `size`; one frame in memory at a time.
 
     Raises:

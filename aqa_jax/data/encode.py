@@ -59,9 +59,7 @@ def start_worker() -> None:
         threading.Thread(target=watch, daemon=True).start()
 
 
-def spool_videos(
-    render: Renderer, specs: Sequence[Any], form: FrameFormat, path: str
-) -> list[dict[str, Any]]:
+def spool_videos(render: Renderer, specs: Sequence[Any], form: FrameFormat, path: str) -> list[dict[str, Any]]:
     """Render `specs` in order into the file `path`; returns table rows with num_frames and num_records."""
     rows = []
     with open(path, "wb") as file:
@@ -71,9 +69,7 @@ def spool_videos(
     return rows
 
 
-def _spool_frames(
-    frames: Iterable[np.ndarray], name: str, form: FrameFormat, file: BinaryIO
-) -> dict[str, int]:
+def _spool_frames(frames: Iterable[np.ndarray], name: str, form: FrameFormat, file: BinaryIO) -> dict[str, int]:
     num_frames = num_records = 0
     chunk: list[bytes] = []
     for frame in frames:

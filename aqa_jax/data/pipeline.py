@@ -253,9 +253,7 @@ def _crop_size(store: VideoStore, crop_size: int | tuple[int, int] | None) -> tu
     size = store.frame_size if crop_size is None else crop_size
     height, width = (size, size) if isinstance(size, int) else size
     if not (0 < height <= store.frame_size[0] and 0 < width <= store.frame_size[1]):
-        raise ConfigError(
-            f"a crop of {height}x{width} does not fit into the stored frames of {store.frame_size}"
-        )
+        raise ConfigError(f"a crop of {height}x{width} does not fit into the stored frames of {store.frame_size}")
     return height, width
 
 

@@ -21,9 +21,7 @@ from aqa_jax.errors import DataError
 class RenderPool:
     """Renders videos in spawned processes, in order, with a bounded number of tasks under way."""
 
-    def __init__(
-        self, workers: int | None, render: Renderer, form: FrameFormat, directory: str | os.PathLike[str]
-    ):
+    def __init__(self, workers: int | None, render: Renderer, form: FrameFormat, directory: str | os.PathLike[str]):
         """`workers` processes (None: one a core; 0: none but this one) that spool into `directory`."""
         self._workers = cores() if workers is None else workers
         self._directory, self._tasks = Path(directory), 0
@@ -31,9 +29,7 @@ class RenderPool:
         self._form = form
         context = multiprocessing.get_context("spawn")
         self._executor = (
-            ProcessPoolExecutor(self._workers, mp_context=context, initializer=start_worker)
-            if self._workers
-            else None
+            ProcessPoolExecutor(self._workers, mp_context=context, initializer=start_worker) if self._workers else None
         )
 
     def __enter__(self) -> "RenderPool":

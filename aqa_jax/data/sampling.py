@@ -61,9 +61,7 @@ class ClipWindow:
         if num_views > 1:
             return self.frames(round(view * last / (num_views - 1)))
         if not 0 <= eval_start <= num_frames - self.window:
-            raise DataError(
-                f"a window of {self.window} frames from frame {eval_start} leaves the {num_frames} stored"
-            )
+            raise DataError(f"a window of {self.window} frames from frame {eval_start} leaves the {num_frames} stored")
         return self.frames(eval_start)
 
     def shuffled(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -30,9 +30,7 @@ def carve(
     groups = rows.astype(str) if by == "random" else table.column(by)[rows].astype(str)
     names, member, counts = np.unique(groups, return_inverse=True, return_counts=True)
     if len(names) < 2:
-        raise DataError(
-            f"no validation split can be carved: all {len(rows)} rows share one {by!r}; split by 'random'"
-        )
+        raise DataError(f"no validation split can be carved: all {len(rows)} rows share one {by!r}; split by 'random'")
     target = min(max(fraction * len(rows), 1), len(rows) - 1)
     rng = np.random.default_rng(seed)
     best: list[int] = []

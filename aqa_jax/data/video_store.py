@@ -200,9 +200,7 @@ class VideoStore:
                 for record in self._records(split, range(start, min(start + 64, int(ends[-1])))):
                     fingerprint.add(split, record)
         if fingerprint.result(self.metadata["table"]) != self.metadata["fingerprint"]:
-            raise DataError(
-                f"{self.directory}: the files differ from what was built; remove it and build again"
-            )
+            raise DataError(f"{self.directory}: the files differ from what was built; remove it and build again")
 
     def _records(self, split: str, positions: Iterable[int]) -> list[bytes]:
         """Raw records by their position in the split, in the order asked for."""

@@ -34,9 +34,7 @@ def gaussian_interval(mean: np.ndarray, sigma: np.ndarray, level: float) -> tupl
     return mean - half, mean + half
 
 
-def coverage_and_width(
-    y: np.ndarray, mean: np.ndarray, sigma: np.ndarray, level: float
-) -> tuple[float, float]:
+def coverage_and_width(y: np.ndarray, mean: np.ndarray, sigma: np.ndarray, level: float) -> tuple[float, float]:
     """Share of labels inside their central interval (0 to 1), and the mean width in score points."""
     low, high = gaussian_interval(mean, sigma, level)
     return float(np.mean((low <= y) & (y <= high))), float(np.mean(high - low))

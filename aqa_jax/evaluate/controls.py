@@ -65,9 +65,7 @@ def video_features(
     return {name: np.stack([videos[i] for videos in found]) for i, name in enumerate(makers)}
 
 
-def ridge(
-    features_train: np.ndarray, y_train: np.ndarray, features_test: np.ndarray
-) -> tuple[np.ndarray, float]:
+def ridge(features_train: np.ndarray, y_train: np.ndarray, features_test: np.ndarray) -> tuple[np.ndarray, float]:
     """Ridge regression with an intercept, of the strength with the least generalised cross-validation error.
 
     Args:

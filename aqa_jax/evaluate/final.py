@@ -75,9 +75,7 @@ def evaluate_run(run: Run, workdir: Path, output: Path) -> dict[str, Any]:
         curves = output.parent / "curves.png" if output.parent == workdir else output / "curves.png"
         plots.training_curves(curves, losses, history, metric=monitor, selected_step=chosen.step)
         # The metrics come last: where they are, everything is.
-        results.write_metrics(
-            output / "metrics.json", {"num_examples": len(run.rows["test"]), **metrics}, **content
-        )
+        results.write_metrics(output / "metrics.json", {"num_examples": len(run.rows["test"]), **metrics}, **content)
     return {"metrics": metrics, **content}
 
 
@@ -95,9 +93,7 @@ def _write_scores(run: Run, output: Path, predicted: dict[str, Any], metrics: di
         **extra,
     )
     results.write_predictions(output / "predictions.csv", columns)
-    plots.scatter(
-        output / "scatter.png", labels["score"], predicted["mean"], predicted["sigma"], metrics=metrics
-    )
+    plots.scatter(output / "scatter.png", labels["score"], predicted["mean"], predicted["sigma"], metrics=metrics)
 
 
 def protocol(run: Run) -> str:

@@ -215,8 +215,7 @@ def _checked(
         )
     if sigma is not None and (bad := ~(np.isfinite(sigma) & (sigma > 0))).any():
         raise RunError(
-            f"the predicted sigma is not finite and positive for: {culprits(bad)}. "
-            "The loss needs a floor on sigma"
+            f"the predicted sigma is not finite and positive for: {culprits(bad)}. The loss needs a floor on sigma"
         )
     return y, mean, sigma
 

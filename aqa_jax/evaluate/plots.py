@@ -150,9 +150,7 @@ def _caption(metrics: Mapping[str, Any]) -> str:
     parts = []
     if metrics.get("rho") is not None:
         interval = (metrics.get("confidence") or {}).get("rho")
-        parts.append(
-            f"ρ {metrics['rho']:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
-        )
+        parts.append(f"ρ {metrics['rho']:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""))
     if metrics.get("mae") is not None:
         parts.append(f"MAE {metrics['mae']:.2f}")
     if "num_examples" in metrics:

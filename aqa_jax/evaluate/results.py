@@ -57,9 +57,7 @@ def prediction_columns(
     }
 
 
-def write_predictions(
-    path: str | os.PathLike[str], columns: Mapping[str, Sequence[Any] | np.ndarray]
-) -> None:
+def write_predictions(path: str | os.PathLike[str], columns: Mapping[str, Sequence[Any] | np.ndarray]) -> None:
     """Writes predictions.csv from `prediction_columns`, atomically.
 
     Raises:

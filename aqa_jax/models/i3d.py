@@ -57,7 +57,8 @@ MIXED = {
 }
 ENDPOINTS = (
     "Conv3d_1a_7x7", "MaxPool3d_2a_3x3", "Conv3d_2b_1x1", "Conv3d_2c_3x3", "MaxPool3d_3a_3x3", "Mixed_3b", "Mixed_3c",
-    "MaxPool3d_4a_3x3", "Mixed_4b", "Mixed_4c", "Mixed_4d", "Mixed_4e", "Mixed_4f", "MaxPool3d_5a_2x2", "Mixed_5b", "Mixed_5c",
+    "MaxPool3d_4a_3x3", "Mixed_4b", "Mixed_4c", "Mixed_4d", "Mixed_4e", "Mixed_4f", "MaxPool3d_5a_2x2", "Mixed_5b",
+    "Mixed_5c",
 )  # fmt: skip
 _POOLS = {
     "MaxPool3d_2a_3x3": ((1, 3, 3), (1, 2, 2)),
@@ -91,7 +92,7 @@ class BatchNorm(nnx.Module):
         self.dialect = dialect
 
     def __call__(self, x: jax.Array, mode: BNMode, axis_name: str | None = None) -> jax.Array:
-        """``x`` [..., C] normalised by the running (``frozen``) or the batch's statistics (``batch``, which updates them).
+        """``x`` [..., C] normalised by the running statistics (``frozen``) or the batch's (``batch``: updates them).
 
         With ``axis_name`` the batch is the whole one, over all devices of that mapped axis.
         """

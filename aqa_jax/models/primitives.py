@@ -5,7 +5,7 @@ forms say the same in terms that it is fast at: temporal taps become channels of
 convolution becomes a matrix product, and a max pool becomes shifted maxima, one axis at a time, with a gradient that
 only looks up which tap won. Both forms are tested against each other in float64.
 
-Layouts: activations ``[B, T, H, W, C]``, kernels ``[kt, kh, kw, C, O]``. Padding is explicit, one ``(low, high)`` pair for
+Layouts: activations ``[B, T, H, W, C]``, kernels ``[kt, kh, kw, C, O]``. Padding is explicit: a ``(low, high)`` pair for
 each of T, H, W.
 """
 
@@ -29,7 +29,11 @@ def resolve_form(form: Form) -> Literal["plain", "cpu"]:
 
 
 def conv3d(
-    x: jax.Array, kernel: jax.Array, strides: Sequence[int] = (1, 1, 1), padding: Padding = ((0, 0),) * 3, form: Form = "auto"
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: Sequence[int] = (1, 1, 1),
+    padding: Padding = ((0, 0),) * 3,
+    form: Form = "auto",
 ) -> jax.Array:
     """Cross-correlation of ``x`` [B, T, H, W, C] with ``kernel`` [kt, kh, kw, C, O], in the dtype of ``x``."""
     kernel = kernel.astype(x.dtype)
@@ -58,7 +62,12 @@ def _conv3d_by_2d(x, kernel, strides, padding):
 
 
 def max_pool3d(
-    x: jax.Array, window: Sequence[int], strides: Sequence[int], padding: Padding, pad_value: float = 0.0, form: Form = "auto"
+    x: jax.Array,
+    window: Sequence[int],
+    strides: Sequence[int],
+    padding: Padding,
+    pad_value: float = 0.0,
+    form: Form = "auto",
 ) -> jax.Array:
     """Maximum over ``window`` of ``x`` [B, T, H, W, C], with ``pad_value`` outside.
 

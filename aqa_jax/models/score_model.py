@@ -1,5 +1,7 @@
 """Backbone and head in one module: from uint8 clips to a head's outputs."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -22,7 +24,7 @@ def normalise(video: jax.Array, kind: str, dtype: jnp.dtype) -> jax.Array:
 class ClipModel(nnx.Module):
     """I3D per clip, the mean of the clips' features, then a head (DAE-AQA's ``train.py``)."""
 
-    def __init__(self, i3d: I3D, head: nnx.Module, normalisation: str, dtype: jnp.dtype):
+    def __init__(self, i3d: I3D, head: Any, normalisation: str, dtype: jnp.dtype):
         """Joins ``i3d`` and ``head``."""
         self.i3d = i3d
         self.head = head

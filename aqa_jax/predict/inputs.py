@@ -71,9 +71,7 @@ def read_difficulties(path: str | os.PathLike[str]) -> dict[str, float]:
         except ValueError:
             value = math.nan
         if not (math.isfinite(value) and value > 0):
-            raise DataError(
-                f"{path}, row {line}: the difficulty of {name} is {text!r}, not a positive number"
-            )
+            raise DataError(f"{path}, row {line}: the difficulty of {name} is {text!r}, not a positive number")
         if name in result:
             raise DataError(f"{path}, row {line}: {name} comes twice")
         result[name] = value

@@ -122,9 +122,7 @@ def predict(
     return report
 
 
-def _read_ahead(
-    paths: Sequence[Path], read: Callable[[Path], Any], ahead: int
-) -> Iterator[tuple[Path, Future]]:
+def _read_ahead(paths: Sequence[Path], read: Callable[[Path], Any], ahead: int) -> Iterator[tuple[Path, Future]]:
     """Outcomes in order, read by two threads; `ahead` wait at most, so memory does not grow with files."""
     waiting: deque[tuple[Path, Future]] = deque()
     with ThreadPoolExecutor(2) as pool:

@@ -1,7 +1,7 @@
 """A trained run, restored to score new videos."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -11,8 +11,10 @@ from aqa_jax.config import Config
 from aqa_jax.errors import CheckpointError, ConfigError
 from aqa_jax.evaluate.selection import select
 from aqa_jax.files import read_json
+from aqa_jax.models.score_model import ClipModel
 from aqa_jax.models.scores import ScoreDistribution
 from aqa_jax.predict.predict import InputFormat
+from aqa_jax.tasks.score import ScoreTask
 from aqa_jax.train.checkpoints import Checkpoints
 from aqa_jax.train.run import TRAINED_ON, Run, restored_like
 
@@ -29,9 +31,7 @@ class RunScorer:
           DataError: the workdir's description of its training data is missing.
         """
         if config.task != "score":
-            raise ConfigError(
-                f"{workdir} was trained with config.task={config.task}: it does not score videos."
-            )
+            raise ConfigError(f"{workdir} was trained with config.task={config.task}: it does not score videos.")
         self.run = Run(config)
         self.trained_on = read_json(workdir / "trained_on.json", TRAINED_ON)
         checkpoints = Checkpoints(workdir / "checkpoints")
@@ -43,8 +43,8 @@ class RunScorer:
             self._state = checkpoints.restore_state(self.selection.step, restored_like(self.run))
         finally:
             checkpoints.close()
-        task, assembler = self.run.task, self.run.assembler
-        self._score = jax.jit(lambda state, batch: task.distribution(assembler.merge(state), batch))
+        task, assembler = ScoreTask(config), self.run.assembler
+        self._score = jax.jit(lambda state, batch: task.distribution(cast(ClipModel, assembler.merge(state)), batch))
 
     @property
     def needs_difficulty(self) -> bool:

@@ -8,4 +8,4 @@ from aqa_jax.tasks.score import ScoreTask
 
 def make_task(config: Config) -> Task:
     """The task that ``config.task`` names."""
-    return {"score": ScoreTask, "motion": MotionTask}[config.task](config)
+    return MotionTask(config) if config.task == "motion" else ScoreTask(config)

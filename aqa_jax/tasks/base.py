@@ -1,7 +1,7 @@
 """The interface between the loop and what is learnt."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ from flax import nnx
 
 from aqa_jax.config import Config
 from aqa_jax.models.i3d import I3D, BNMode
+from aqa_jax.models.primitives import Form
 
 Batch = Mapping[str, jax.Array]
 Arrays = Mapping[str, np.ndarray]
@@ -30,12 +31,12 @@ class Task(Protocol):
         ...
 
     def loss(
-        self, model: nnx.Module, batch: Batch, key: jax.Array, progress: jax.Array
+        self, model: Any, batch: Batch, key: jax.Array, progress: jax.Array
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Loss [B] and figures to log [B]; ``progress`` goes from 0 to 1 over the training."""
         ...
 
-    def outputs(self, model: nnx.Module, batch: Batch) -> dict[str, jax.Array]:
+    def outputs(self, model: Any, batch: Batch) -> dict[str, jax.Array]:
         """What is kept of each example for :meth:`report`, each [B, ...]."""
         ...
 
@@ -47,7 +48,8 @@ class Task(Protocol):
 def make_backbone(config: Config, rngs: nnx.Rngs, axis_name: str | None) -> I3D:
     """The I3D that ``config.model`` describes."""
     model = config.model
-    return I3D(rngs=rngs, dialect=model.dialect, width=model.width, form=model.kernels, axis_name=axis_name)
+    form = cast(Form, model.kernels)
+    return I3D(rngs=rngs, dialect=model.dialect, width=model.width, form=form, axis_name=axis_name)
 
 
 def compute_dtype(config: Config) -> jnp.dtype:

@@ -11,7 +11,6 @@ from aqa_jax.models.heads.dae import Linear
 from aqa_jax.models.score_model import ClipModel
 from aqa_jax.tasks.base import Arrays, Batch, compute_dtype, make_backbone, training_mode
 
-
 _HIDDEN = 128
 
 

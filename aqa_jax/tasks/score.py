@@ -20,7 +20,7 @@ class ScoreTask:
     def __init__(self, config: Config):
         """Reads what it needs from ``config``."""
         self.config = config
-        self.columns = ("score",)
+        self.columns: tuple[str, ...] = ("score",)
         if config.head.name == "dae_mt":
             self.columns += ("difficulty",)
         if config.head.target == "judges":
@@ -39,7 +39,10 @@ class ScoreTask:
         outputs = model(batch["video"], training_mode(self.config))
         predicted = model.head.distribution(outputs, batch)
         losses = model.head.loss(outputs, batch, key, progress)
-        return losses, {"squared_error": jnp.square(predicted.mean - batch["score"]), "sigma": predicted.sigma}
+        return losses, {
+            "squared_error": jnp.square(predicted.mean - batch["score"]),
+            "sigma": predicted.sigma,
+        }
 
     def distribution(self, model: ClipModel, batch: Batch) -> ScoreDistribution:
         """The predicted scores [B]."""

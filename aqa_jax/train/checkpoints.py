@@ -1,11 +1,12 @@
 """Checkpoints of a training, by Orbax.
 
-A step's directory holds ``state`` (the model's arrays), ``optimizer``, ``data`` (the input iterator's position, one file per host) and ``progress``
-(JSON: the evaluations so far). Plain Orbax restores the arrays::
+A step's directory holds ``state`` (the model's arrays), ``optimizer``, ``data`` (the input iterator's position, one
+file per host) and ``progress`` (JSON: the evaluations so far). Plain Orbax restores the arrays::
 
     import orbax.checkpoint as ocp
     with ocp.CheckpointManager(RUN + "/checkpoints") as manager:
-        arrays = manager.restore(manager.latest_step(), args=ocp.args.Composite(state=ocp.args.StandardRestore()))["state"]
+        args = ocp.args.Composite(state=ocp.args.StandardRestore())
+        arrays = manager.restore(manager.latest_step(), args=args)["state"]
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import grain
+import jax
+import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 
 from aqa_jax.errors import CheckpointError
 from aqa_jax.train.state import State, abstract
@@ -46,13 +50,13 @@ class Checkpoints:
         return sorted(self._manager.all_steps())
 
     def save(self, step: int, state: State, data: Any, progress: dict[str, Any], keep: set[int]) -> None:
-        """Starts saving ``state`` and the position of the iterator ``data``; afterwards only ``keep`` and the newest stay."""
+        """Starts saving ``state`` and the iterator ``data``; afterwards only the steps ``keep`` and the newest stay."""
         self._keep.steps = set(keep)
         self._manager.save(
             step,
             args=ocp.args.Composite(
-                state=ocp.args.StandardSave(_model(state)),
-                optimizer=ocp.args.StandardSave(state["optimizer"]),
+                state=ocp.args.StandardSave(_global(_model(state))),
+                optimizer=ocp.args.StandardSave(_global(state["optimizer"])),
                 data=grain.checkpoint.CheckpointSave(data),
                 progress=ocp.args.JsonSave(progress),
             ),
@@ -89,9 +93,11 @@ class Checkpoints:
 
     def _restore(self, step: int, **items: Any) -> Any:
         if step not in self._manager.all_steps():
-            raise CheckpointError(f"{self.directory} has no checkpoint of step {step}; it has {self.steps() or 'none'}.")
+            raise CheckpointError(
+                f"{self.directory} has no checkpoint of step {step}; it has {self.steps() or 'none'}."
+            )
         try:
-            return self._manager.restore(step, args=ocp.args.Composite(**items))
+            return _local(self._manager.restore(step, args=ocp.args.Composite(**items)))
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise CheckpointError(
                 f"{self.directory / str(step)} does not fit this model or is damaged: {str(error)[:600]}\n"
@@ -107,6 +113,23 @@ class Checkpoints:
         """Waits, and lets go of the directory."""
         self._manager.wait_until_finished()
         self._manager.close()
+
+
+def _global(tree: Any) -> Any:
+    """With several hosts, Orbax wants arrays that all of them share; pmap gives each host its own."""
+    if jax.process_count() == 1:
+        return tree
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("data",))
+    return multihost_utils.host_local_array_to_global_array(tree, mesh, jax.sharding.PartitionSpec())
+
+
+def _local(restored: Any) -> Any:
+    """The way back: what this host's devices hold."""
+    if jax.process_count() == 1:
+        return restored
+    arrays = {name: restored[name] for name in ("state", "optimizer") if name in restored}
+    local = jax.tree.map(lambda x: x.addressable_data(0), arrays)
+    return {**{name: restored[name] for name in restored.keys()}, **local}  # noqa: SIM118
 
 
 def _model(state: State) -> State:

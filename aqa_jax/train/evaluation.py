@@ -12,7 +12,9 @@ from aqa_jax.train.state import State
 from aqa_jax.train.step import shard
 
 
-def predict_rows(output_step: Any, state: State, batches: eval_iterator, *, name: str = "", quiet: bool = False) -> dict[str, np.ndarray]:
+def predict_rows(
+    output_step: Any, state: State, batches: eval_iterator, *, name: str = "", quiet: bool = False
+) -> dict[str, np.ndarray]:
     """Outputs of all videos that ``batches`` holds, on every host.
 
     Args:
@@ -26,7 +28,14 @@ def predict_rows(output_step: Any, state: State, batches: eval_iterator, *, name
       ``row`` int [N], ascending, and each output [N, ...].
     """
     devices = jax.local_device_count()
-    bar = tqdm(batches, total=len(batches), desc=name, unit="batch", leave=False, disable=quiet or jax.process_index() > 0)
+    bar = tqdm(
+        batches,
+        total=len(batches),
+        desc=name,
+        unit="batch",
+        leave=False,
+        disable=quiet or jax.process_index() > 0,
+    )
     parts = []
     for batch in bar:
         mask = batch.pop("mask")

@@ -21,9 +21,9 @@ from aqa_jax.train.run import Run, restored_like
 def import_weights(config: Config, source: Path, output: Path) -> str:
     """Converts ``source`` for the model of ``config``.
 
-    Writes ``weights.safetensors`` (flat names, float32), ``config.json`` and ``checkpoints/0`` (Orbax) into ``output``, so
-    that ``--workdir OUTPUT --mode evaluate --config.evaluate.selection=last`` evaluates a published model. From a run's
-    workdir the backbone is taken; from a file also the head, if it has one for this model.
+    Writes ``weights.safetensors`` (flat names, float32), ``config.json`` and ``checkpoints/0`` (Orbax) into ``output``,
+    so that ``--workdir OUTPUT --mode evaluate --config.evaluate.selection=last`` evaluates a published model. From a
+    run's workdir the backbone is taken; from a file also the head, if it has one for this model.
 
     Returns:
       The table of what went where.

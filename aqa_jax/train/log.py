@@ -91,7 +91,10 @@ class Stopwatch:
     def read(self, steps: int) -> dict[str, float]:
         """Seconds a step and the share of them spent waiting for data, since the last reading."""
         elapsed = time.perf_counter() - self._since
-        figures = {"step_seconds": elapsed / max(steps, 1), "data_wait": self.waited / elapsed if elapsed else 0.0}
+        figures = {
+            "step_seconds": elapsed / max(steps, 1),
+            "data_wait": self.waited / elapsed if elapsed else 0.0,
+        }
         self.restart()
         return figures
 

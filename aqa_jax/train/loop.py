@@ -104,15 +104,17 @@ def _loop(run, state, optimizer, iterator, checkpoints, history, log, total, eve
             raise Interrupted(f"SIGTERM: step {step} of {total} is saved; the same command goes on from there.")
 
 
-def _read(run: Run, log: TrainLog, watch: Stopwatch, step: int, figures: dict[str, jax.Array], rows: np.ndarray) -> None:
+def _read(
+    run: Run, log: TrainLog, watch: Stopwatch, step: int, figures: dict[str, jax.Array], rows: np.ndarray
+) -> None:
     """Reads a finished step's figures and stops the run if its loss is not a number."""
     log.advance(step)
     loss = float(figures["loss"])
     if not (math.isfinite(loss) and math.isfinite(float(figures["gradient_norm"]))):
         ids = ", ".join(str(run.store.table.column("id")[row]) for row in rows)
         raise RunError(
-            f"Step {step}: the loss is {loss} and the gradient's norm {float(figures['gradient_norm'])}. Videos of the batch: "
-            f"{ids}. The last checkpoint is from before; a lower config.optimizer.learning_rate or "
+            f"Step {step}: the loss is {loss} and the gradient's norm {float(figures['gradient_norm'])}. Videos of the "
+            f"batch: {ids}. The last checkpoint is from before; a lower config.optimizer.learning_rate or "
             "config.optimizer.clip_norm=1.0 usually helps."
         )
     every = run.config.train.log_every
@@ -158,7 +160,7 @@ def _lengths(run: Run) -> tuple[int, int]:
 def _check_devices(config: Config) -> None:
     if config.train.batch_size % jax.device_count():
         raise ConfigError(
-            f"config.train.batch_size={config.train.batch_size} cannot be shared evenly by {jax.device_count()} devices."
+            f"config.train.batch_size={config.train.batch_size} cannot be shared by {jax.device_count()} devices."
         )
 
 

@@ -1,5 +1,7 @@
 """The optimizer that a config describes, in optax's terms."""
 
+from typing import Any
+
 import jax
 import numpy as np
 import optax
@@ -40,10 +42,14 @@ def make_optimizer(settings: OptimizerConfig, total_steps: int) -> optax.Gradien
     if settings.weight_decay and settings.name == "adamw":
         parts.append(optax.add_decayed_weights(settings.weight_decay))
     if settings.head_multiplier != 1.0:
-        scale = optax.scale(settings.head_multiplier)
-        parts.append(optax.masked(scale, lambda tree: {part: jax.tree.map(lambda _: part == "head", sub) for part, sub in tree.items()}))
+        parts.append(optax.masked(optax.scale(settings.head_multiplier), _head_alone))
     parts.append(optax.scale_by_learning_rate(schedule))
     rule = optax.chain(*parts)
     if settings.accumulate > 1:
         return optax.MultiSteps(rule, settings.accumulate).gradient_transformation()
     return rule
+
+
+def _head_alone(tree: dict[str, Any]) -> dict[str, Any]:
+    """True for the leaves of the head, False for the others."""
+    return {part: jax.tree.map(lambda _, head=part == "head": head, leaves) for part, leaves in tree.items()}

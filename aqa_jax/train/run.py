@@ -1,6 +1,5 @@
 """Everything that a config determines before the first step: data, splits, task, model."""
 
-import ast
 import json
 from functools import cached_property
 from pathlib import Path
@@ -28,13 +27,12 @@ TRAINED_ON = "aqa_jax.trained_on/1"
 def build_dataset(config: Config) -> Path:
     """Builds the dataset of ``config`` unless it is there; returns its directory."""
     data = config.data
-    options = {}
-    for name, text in config_lib.builder_options(data.options).items():
-        try:
-            options[name] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            options[name] = text
-    return build.build(data.builder, data_dir=data.data_dir, raw_dir=data.raw_dir or None, options=options)
+    return build.build(
+        data.builder,
+        data_dir=data.data_dir,
+        raw_dir=data.raw_dir or None,
+        options=config_lib.builder_options(data.options),
+    )
 
 
 class Run:
@@ -64,7 +62,9 @@ class Run:
             multihost_utils.sync_global_devices("dataset built")
         store = VideoStore.open(build_dataset(self.config))
         if self.config.data.crop > min(store.frame_size):
-            raise ConfigError(f"config.data.crop={self.config.data.crop} is larger than the stored frames {store.frame_size}.")
+            raise ConfigError(
+                f"config.data.crop={self.config.data.crop} is larger than the stored frames {store.frame_size}."
+            )
         return store
 
     @cached_property
@@ -90,7 +90,12 @@ class Run:
         for column in self.task.columns:
             values = self.store.table.column(column)
             if column in ("score", "difficulty"):
-                bad = [self.store.table.column("id")[r] for rows in self.rows.values() for r in rows if not np.isfinite(values[r])]
+                bad = [
+                    self.store.table.column("id")[r]
+                    for rows in self.rows.values()
+                    for r in rows
+                    if not np.isfinite(values[r])
+                ]
                 if bad:
                     raise DataError(f"{len(bad)} videos have no {column}, for instance {', '.join(map(str, bad[:5]))}.")
 
@@ -107,8 +112,8 @@ class Run:
         data, train = self.config.data, self.config.train
         return train_iterator(
             self.store, self.rows["train"], self.window, columns=self.task.columns,
-            batch_size=train.batch_size // jax.process_count(), seed=self.config.seed, crop_size=data.crop, flip=data.flip,
-            threads=data.threads or None, process_index=jax.process_index(), process_count=jax.process_count(),
+            batch_size=train.batch_size // jax.process_count(), seed=self.config.seed, crop_size=data.crop,
+            flip=data.flip, threads=data.threads or None, process_index=jax.process_index(), process_count=jax.process_count(),
             shuffle_time=data.shuffle_time,
         )  # fmt: skip
 

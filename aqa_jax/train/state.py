@@ -13,7 +13,7 @@ from aqa_jax.errors import WeightsError
 from aqa_jax.models.heads.base import Constant
 
 State = dict[str, Any]
-"""Keys ``step`` (int32 scalar), ``trainable``, ``frozen``, ``stats``, ``constants`` (nested dicts) and ``optimizer``."""
+"""Keys ``step`` (int32 scalar), ``trainable``, ``frozen``, ``stats``, ``constants`` (nested dicts), ``optimizer``."""
 
 GROUPS = ("trainable", "frozen", "stats", "constants")
 
@@ -94,9 +94,8 @@ def parameter_table(state: State) -> str:
     counts: dict[str, list[int]] = {}
     for column, group in enumerate(("trainable", "frozen")):
         for path, leaf in traverse_util.flatten_dict(state[group]).items():
-            counts.setdefault(path[0], [0, 0])[column] += leaf.size
-    rows = [(part, *pair, sum(pair)) for part, pair in counts.items()]
-    rows.append(("total", *(sum(row[i] for row in rows) for i in (1, 2, 3))))
+            counts.setdefault(str(path[0]), [0, 0])[column] += leaf.size
+    counts["total"] = [sum(column) for column in zip(*counts.values(), strict=True)]
     lines = [f"{'part':<10}{'trainable':>14}{'frozen':>14}{'total':>14}"]
-    lines += [f"{name:<10}{a:>14,}{b:>14,}{c:>14,}" for name, a, b, c in rows]
+    lines += [f"{name:<10}{a:>14,}{b:>14,}{a + b:>14,}" for name, (a, b) in counts.items()]
     return "\n".join(lines)

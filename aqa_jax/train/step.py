@@ -19,8 +19,8 @@ def make_train_step(
 ) -> Callable[[State, Batch], tuple[State, dict[str, jax.Array]]]:
     """``(state, batch) -> (state, figures)``; the batch's arrays are [devices, per device, ...], the state is donated.
 
-    The gradient is that of the mean loss over the whole batch with respect to the trainable group alone. The state stays
-    one replicated array per leaf, without a device axis, so a checkpoint is the same for any number of devices.
+    The gradient is that of the mean loss over the whole batch with respect to the trainable group alone. The state
+    stays one replicated array per leaf, without a device axis, so a checkpoint is the same for any number of devices.
     """
     root = jax.random.key(seed)
 

@@ -98,9 +98,7 @@ def convert(
         elif target not in targets and group_of(target) not in groups:
             report.dropped.append((key, array.shape, f"the model has no {group_of(target)}"))
         elif target not in targets:
-            problems.append(
-                f"{key} belongs to {target}, which the model does not have{_nearest(target, targets)}"
-            )
+            problems.append(f"{key} belongs to {target}, which the model does not have{_nearest(target, targets)}")
         elif target in origin:
             problems.append(f"{key} and {origin[target]} both belong to {target}")
         else:
@@ -179,9 +177,7 @@ def _message(
         if kernel.ndim == 5:
             inputs, outputs = (kernel.shape[1], kernel.shape[0]) if torch else kernel.shape[3:]
             if inputs != ours[3]:
-                lines.append(
-                    f"Its first layer takes {inputs} channels: the optical-flow network? Use the RGB one."
-                )
+                lines.append(f"Its first layer takes {inputs} channels: the optical-flow network? Use the RGB one.")
             if outputs != ours[4]:
                 theirs, mine = outputs / _STEM_CHANNELS, ours[4] / _STEM_CHANNELS
                 lines.append(f"It has width {theirs:g}, the model {mine:g}: set config.model.width.")

@@ -24,9 +24,7 @@ def to_torch(flat: Mapping[str, np.ndarray], style: str, part: str = "i3d") -> d
       WeightsError: unknown style, or nothing of that part in the tree.
     """
     if style not in TORCH_STYLES:
-        raise WeightsError(
-            f"no PyTorch original has the key style {style!r}; known: {', '.join(TORCH_STYLES)}"
-        )
+        raise WeightsError(f"no PyTorch original has the key style {style!r}; known: {', '.join(TORCH_STYLES)}")
     state = {}
     for path, value in flat.items():
         if path.startswith(part + "/"):

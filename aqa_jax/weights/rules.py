@@ -59,9 +59,7 @@ _INSIDE = (
 )
 
 _TORCH_EXTRAS = (
-    Rule(
-        r".*\.num_batches_tracked", None, reason="a counter of torch's batch norm, used only in its training"
-    ),
+    Rule(r".*\.num_batches_tracked", None, reason="a counter of torch's batch norm, used only in its training"),
     Rule(r".*\.tuning_module\..*", None, reason="PECoP's 3D-Adapters, which this model does not have"),
     Rule(
         r"(?:dae/|head/)?(?:(?:module|dae|head)\.)*(fc1|fch|fc2_mean|fc2_logvar)\.weight",
@@ -71,9 +69,7 @@ _TORCH_EXTRAS = (
     Rule(r"(?:dae/|head/)?(?:(?:module|dae|head)\.)*(fc1|fch|fc2_mean|fc2_logvar)\.bias", r"head/\1/bias"),
     Rule(r"(?:.*[/.])?logits_[ps]\..*", None, reason="the pace and segment heads of PECoP's pretext task"),
     Rule(r"(?:evaluator|regressor)[/.].*", None, reason="the head of another method (MUSDL, CoRe)"),
-    Rule(
-        r"(?:optim|optimizer|scheduler|lr_scheduler|scaler)(?:_state_dict)?/.*", None, reason="training state"
-    ),
+    Rule(r"(?:optim|optimizer|scheduler|lr_scheduler|scaler)(?:_state_dict)?/.*", None, reason="training state"),
     Rule(r"[\w/-]+", None, reason="a number kept beside the weights", scalar_only=True),
 )
 
@@ -123,8 +119,7 @@ def _torch_rules(style: TorchStyle) -> tuple[Rule, ...]:
     c, m = ("C", "M") if style.capital else ("c", "m")
     units = [(rf"{c}{_STEM}", r"i3d/Conv3d_\1")]
     units += [
-        (rf"{m}{_MIXED}\.{re.escape(theirs)}", rf"i3d/Mixed_\1/{ours}")
-        for ours, theirs in style.branches.items()
+        (rf"{m}{_MIXED}\.{re.escape(theirs)}", rf"i3d/Mixed_\1/{ours}") for ours, theirs in style.branches.items()
     ]
     rules: list[Rule] = []
     for pattern, target in units:
@@ -194,9 +189,7 @@ def detect_style(keys: Iterable[str]) -> str:
     if len(found) == 1:
         return found[0]
     if found:
-        raise WeightsError(
-            f"the file holds I3D networks in several key styles ({', '.join(found)}); keep one"
-        )
+        raise WeightsError(f"the file holds I3D networks in several key styles ({', '.join(found)}); keep one")
     if any(key.startswith("Flow/inception_i3d") for key in keys):
         raise WeightsError("the file is the optical-flow network; fetch the RGB one")
     shown = ", ".join(repr(key[:80]) for key in keys[:5]) or "nothing"

@@ -57,9 +57,7 @@ def _describe(head: bytes, tail: bytes, suffix: str) -> str:
     if head[4:8] == b"ftyp":
         return "an MP4 or QuickTime video"
     if head[257:262] == b"ustar":
-        return (
-            "a tar archive (torch 0.1 or an archive of files); unpack it, or save it again with a newer torch"
-        )
+        return "a tar archive (torch 0.1 or an archive of files); unpack it, or save it again with a newer torch"
     try:
         # A character may be cut at the end.
         text = head.decode("utf-8", errors="strict" if len(head) < 512 else "ignore")

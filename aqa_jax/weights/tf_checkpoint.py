@@ -117,16 +117,12 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 def _decode(data_path: str, name: str, entry: Entry, raw: bytes) -> np.ndarray:
     if entry.dtype != _BFLOAT16 and entry.dtype not in _DTYPES:
-        raise WeightsError(
-            f"{data_path}: {name} has TensorFlow's type {entry.dtype}, which is not a plain number"
-        )
+        raise WeightsError(f"{data_path}: {name} has TensorFlow's type {entry.dtype}, which is not a plain number")
     dtype = np.dtype("<u2" if entry.dtype == _BFLOAT16 else _DTYPES[entry.dtype])
     if math.prod([*entry.shape]) * dtype.itemsize != entry.size:
         raise WeightsError(f"{data_path}: {name} of shape {entry.shape} and {dtype} in {entry.size} bytes")
     if masked(crc32c(raw)) != entry.crc:
-        raise WeightsError(
-            f"{data_path}: the checksum of {name} is wrong: the file is damaged, fetch it again"
-        )
+        raise WeightsError(f"{data_path}: the checksum of {name} is wrong: the file is damaged, fetch it again")
     array = np.frombuffer(bytearray(raw), dtype).reshape(entry.shape) if raw else np.zeros(entry.shape, dtype)
     return widened(array) if entry.dtype == _BFLOAT16 else array
 
@@ -182,9 +178,7 @@ def _block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]
     if masked(crc32c(data[offset : offset + size + 1])) != stored:
         raise _Damage("the checksum of a block of the index is wrong")
     if kind != 0:
-        raise _Damage(
-            "the index is compressed (snappy), which TensorFlow's savers do not do; save it uncompressed"
-        )
+        raise _Damage("the index is compressed (snappy), which TensorFlow's savers do not do; save it uncompressed")
     restarts = int.from_bytes(block[-4:], "little")
     end = size - 4 - 4 * restarts
     if size < 4 or end < 0:

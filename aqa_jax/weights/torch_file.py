@@ -130,9 +130,7 @@ def _read_zip(name: str, archive: zipfile.ZipFile, size: int) -> dict[str, np.nd
         if info is None:
             raise WeightsError(f"{name}: the zip member {root + suffix} is missing; fetch the file again")
         if info.compress_type != zipfile.ZIP_STORED or info.file_size > size or info.flag_bits & 1:
-            raise WeightsError(
-                f"{name}: the zip member {info.filename} is compressed, encrypted or oversized"
-            )
+            raise WeightsError(f"{name}: the zip member {info.filename} is compressed, encrypted or oversized")
         return archive.read(info)
 
     if root + "byteorder" in members and member("byteorder").strip() != b"little":
@@ -166,20 +164,14 @@ def _read_legacy(name: str, data: mmap.mmap) -> dict[str, np.ndarray]:
         raise WeightsError(f"{name}: written on a big-endian machine; {_HINT}")
     tree = load(persistent_load=persistent_load)
     keys = load()
-    if (
-        not isinstance(keys, list)
-        or not all(isinstance(key, str) for key in keys)
-        or sorted(keys) != sorted(declared)
-    ):
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or sorted(keys) != sorted(declared):
         raise WeightsError(f"{name}: the list of storages does not match the tensors; fetch the file again")
     found: dict[str, tuple[int, int]] = {}
     for key in keys:
         count = int.from_bytes(data.read(8), "little")
         size = count * declared[key].bytes_per_element
         if count != declared[key].total or data.tell() + size > len(data):
-            raise WeightsError(
-                f"{name}: storage {shown(key)} is cut short or of another size; fetch the file again"
-            )
+            raise WeightsError(f"{name}: storage {shown(key)} is cut short or of another size; fetch the file again")
         found[key] = (data.tell(), size)
         data.seek(size, os.SEEK_CUR)
 
@@ -262,9 +254,7 @@ def _materialise(tensor: _Tensor, raw: bytes) -> np.ndarray:
             raise ValueError(f"element {last} of a storage of {storage.size}")
         flat = np.frombuffer(raw, dtype)[storage.start + tensor.offset :]
         # Steps along an axis of one element are never taken and may be anything.
-        strides = tuple(
-            s * dtype.itemsize * (n > 1) for n, s in zip(tensor.shape, tensor.strides, strict=True)
-        )
+        strides = tuple(s * dtype.itemsize * (n > 1) for n, s in zip(tensor.shape, tensor.strides, strict=True))
         view = np.lib.stride_tricks.as_strided(flat, tensor.shape, strides, writeable=False)
     if bfloat16:
         return widened(view)
@@ -306,12 +296,7 @@ def _device(kind: Any, index: Any = 0) -> str:
 
 def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *unused: Any) -> _Tensor:
     shape, strides = _sizes(size), _sizes(stride)
-    if (
-        not isinstance(storage, _Storage)
-        or type(offset) is not int
-        or offset < 0
-        or len(shape) != len(strides)
-    ):
+    if not isinstance(storage, _Storage) or type(offset) is not int or offset < 0 or len(shape) != len(strides):
         raise Refusal("a tensor is described wrongly")
     return _Tensor(storage, offset, shape, strides)
 

@@ -5,7 +5,8 @@ import zlib
 import numpy as np
 
 MIXED_BRANCHES = {
-    "b0": "branch_0", "b1a": "branch_1.0", "b1b": "branch_1.1", "b2a": "branch_2.0", "b2b": "branch_2.1", "b3b": "branch_3.1",
+    "b0": "branch_0", "b1a": "branch_1.0", "b1b": "branch_1.1", "b2a": "branch_2.0", "b2b": "branch_2.1",
+    "b3b": "branch_3.1",
 }  # fmt: skip
 
 
@@ -42,7 +43,13 @@ def original_key(path: str, style: str) -> str:
     else:
         name = ".".join(unit)
     layer = {"conv": "conv3d", "bn": "batch3d" if style == "hassony2" else "bn"}[group]
-    leaf = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}[leaf]
+    leaf = {
+        "kernel": "weight",
+        "scale": "weight",
+        "bias": "bias",
+        "mean": "running_mean",
+        "var": "running_var",
+    }[leaf]
     return f"{name}.{layer}.{leaf}"
 
 

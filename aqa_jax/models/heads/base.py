@@ -27,7 +27,11 @@ class Head(Protocol):
         ...
 
     def loss(
-        self, outputs: dict[str, jax.Array], batch: Mapping[str, jax.Array], key: jax.Array, progress: jax.Array
+        self,
+        outputs: dict[str, jax.Array],
+        batch: Mapping[str, jax.Array],
+        key: jax.Array,
+        progress: jax.Array,
     ) -> jax.Array:
         """Loss per example [B]; ``progress`` runs from 0 to 1 over the training, ``key`` is fresh each step."""
         ...

@@ -65,7 +65,7 @@ class DAE(nnx.Module):
         self.unit = Constant(jnp.float32(unit))
         self.settings = settings
         self.times_difficulty = times_difficulty
-        self.columns = ("score",)
+        self.columns: tuple[str, ...] = ("score",)
         if times_difficulty:
             self.columns += ("difficulty",)
         if settings.target == "judges":
@@ -92,7 +92,11 @@ class DAE(nnx.Module):
         return batch["score"]
 
     def loss(
-        self, outputs: dict[str, jax.Array], batch: Mapping[str, jax.Array], key: jax.Array, progress: jax.Array
+        self,
+        outputs: dict[str, jax.Array],
+        batch: Mapping[str, jax.Array],
+        key: jax.Array,
+        progress: jax.Array,
     ) -> jax.Array:
         """Loss per example [B]."""
         predicted = self.distribution(outputs, batch)
@@ -139,7 +143,7 @@ def make_dae_mt(features: int, settings: HeadConfig, labels: Labels | None, rngs
         judges = labels.get("judges")
         if judges is None or judges.ndim != 2 or judges.shape[1] != 7 or not np.isfinite(judges).all():
             raise DataError(
-                "config.head.target=judges needs seven judges' marks for every training video, and this dataset has not: "
+                "config.head.target=judges needs seven judges' marks for every training video; this dataset lacks them: "
                 "build it from annotations with judge_scores (MUSDL's or CoRe's file), or use config.head.target=score."
             )
     offset, spread = _location(labels["score"] / difficulty, settings)

@@ -1,0 +1,74 @@
+"""Four virtual devices, and two processes, against one device: the same losses, the same predictions.
+
+Each training runs in a process of its own, for the number of devices is fixed when jax is imported.
+"""
+
+import csv
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(devices: int, *arguments: str) -> subprocess.Popen:
+    environment = os.environ | {
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "PYTHONPATH": str(ROOT),
+    }
+    command = [sys.executable, str(Path(__file__).with_name("worker.py")), *map(str, arguments)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process: subprocess.Popen) -> dict:
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err[-3000:]
+    lines = [line for line in out.splitlines() if line.startswith("{")]
+    return json.loads(lines[-1]) if lines else {}
+
+
+def predictions(workdir: Path) -> dict[str, float]:
+    with (workdir / "evaluation" / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len({row["id"] for row in rows}) == len(rows) == 16
+    return {row["id"]: float(row["mean"]) for row in rows}
+
+
+@pytest.fixture(scope="module")
+def one_device(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("one")
+    return folder, finish(start(1, folder / "run", folder / "data", 6))
+
+
+def test_four_devices_give_the_losses_of_one_and_their_checkpoint_goes_on_with_one(one_device, tmp_path):
+    folder, expected = one_device
+    four = finish(start(4, tmp_path / "run", folder / "data", 6))
+    assert four["devices"] == 4
+    np.testing.assert_allclose(four["losses"], expected["losses"], rtol=1e-5)
+    ours, theirs = predictions(tmp_path / "run"), predictions(folder / "run")
+    np.testing.assert_allclose([ours[k] for k in theirs], list(theirs.values()), rtol=1e-4)
+    # The finished checkpoints of four devices are restored and evaluated by one.
+    one = finish(start(1, tmp_path / "run", folder / "data", 6))
+    assert one["devices"] == 1
+    np.testing.assert_allclose(one["rho"], four["rho"], atol=1e-6)
+
+
+def test_two_processes_train_evaluate_every_video_once_and_save(one_device, tmp_path):
+    folder, expected = one_device
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    both = [start(1, tmp_path / "run", folder / "data", 6, address, 2, i) for i in range(2)]
+    results = [finish(process) for process in both]
+    assert results[0]["devices"] == 2
+    np.testing.assert_allclose(results[0]["losses"], expected["losses"], rtol=1e-5)
+    ours, theirs = predictions(tmp_path / "run"), predictions(folder / "run")
+    np.testing.assert_allclose([ours[k] for k in theirs], list(theirs.values()), rtol=1e-4)
+    assert sorted(int(p.name) for p in (tmp_path / "run" / "checkpoints").iterdir() if p.name.isdigit())[-1] == 6
