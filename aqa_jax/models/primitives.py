@@ -5,8 +5,8 @@ forms say the same in terms that it is fast at: temporal taps become channels of
 convolution becomes a matrix product, and a max pool becomes shifted maxima, one axis at a time, with a gradient that
 only looks up which tap won. Both forms are tested against each other in float64.
 
-Layouts: activations ``[B, T, H, W, C]``, kernels ``[kt, kh, kw, C, O]``. Padding is explicit: a ``(low, high)`` pair for
-each of T, H, W.
+Layouts: activations ``[B, T, H, W, C]``, kernels ``[kt, kh, kw, C, O]``. Padding is explicit: a ``(low, high)`` pair
+for each of T, H, W.
 """
 
 from collections.abc import Sequence

@@ -113,8 +113,8 @@ class Run:
         return train_iterator(
             self.store, self.rows["train"], self.window, columns=self.task.columns,
             batch_size=train.batch_size // jax.process_count(), seed=self.config.seed, crop_size=data.crop,
-            flip=data.flip, threads=data.threads or None, process_index=jax.process_index(), process_count=jax.process_count(),
-            shuffle_time=data.shuffle_time,
+            flip=data.flip, threads=data.threads or None, process_index=jax.process_index(),
+            process_count=jax.process_count(), shuffle_time=data.shuffle_time,
         )  # fmt: skip
 
     def batches_of(self, split: str) -> eval_iterator:

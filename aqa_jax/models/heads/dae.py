@@ -143,7 +143,7 @@ def make_dae_mt(features: int, settings: HeadConfig, labels: Labels | None, rngs
         judges = labels.get("judges")
         if judges is None or judges.ndim != 2 or judges.shape[1] != 7 or not np.isfinite(judges).all():
             raise DataError(
-                "config.head.target=judges needs seven judges' marks for every training video; this dataset lacks them: "
+                "config.head.target=judges needs seven judges' marks for every training video; this dataset has none: "
                 "build it from annotations with judge_scores (MUSDL's or CoRe's file), or use config.head.target=score."
             )
     offset, spread = _location(labels["score"] / difficulty, settings)
