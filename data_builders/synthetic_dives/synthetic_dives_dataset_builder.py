@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
+from pathlib import Path
 
 import tensorflow_datasets as tfds
 
 from aqa_jax.data.builder import VideoBuilderConfig, VideoDatasetBuilder
 from aqa_jax.errors import ConfigError
 
-from . import render
+from . import render, videos
 
 
 @dataclasses.dataclass(eq=False)
@@ -42,9 +44,7 @@ class Builder(VideoDatasetBuilder):
         """The dives of ``split``: consecutive indices, athletes in turn."""
         c = self.builder_config
         if c.height != c.width:
-            raise ConfigError(
-                f"frames are square here: got height {c.height}, width {c.width}; give one size"
-            )
+            raise ConfigError(f"frames are square here: got height {c.height}, width {c.width}; give one size")
         if split == "train":
             dives, athletes = range(c.train_videos), range(c.train_athletes)
         else:
@@ -55,6 +55,11 @@ class Builder(VideoDatasetBuilder):
     def renderer(self):
         """The function that the worker processes call for every spec."""
         return functools.partial(render.render, size=self.builder_config.height)
+
+    @classmethod
+    def write_samples(cls, folder: str | os.PathLike[str], count: int) -> Path:
+        """Dives by divers of no split, as mp4 files; see :func:`videos.write_videos`."""
+        return videos.write_videos(folder, count=count)[0].parent / "truth.csv"
 
     def describe(self) -> dict:
         """Facts of the metadata beside the table."""

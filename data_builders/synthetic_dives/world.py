@@ -24,8 +24,8 @@ POSITIONS = ("tuck", "pike", "straight")
 ROTATION_TYPES = ("forward", "back", "reverse", "inward")
 
 # Points out of ten that the worst case of each fault costs.
-DEDUCTIONS = {"stutter": 3.6, "rush": 2.8, "sway": 2.0, "hesitation": 0.9, "entry": 0.3, "opening": 0.3}
-SHARED_SKILL = 0.25  # correlation of the faults of one dive
+DEDUCTIONS = {"rush": 3.8, "sway": 2.8, "hesitation": 1.4, "stutter": 1.0, "entry": 0.2, "opening": 0.2}
+SHARED_SKILL = 0.3  # correlation of the faults of one dive
 BEST_QUALITY = 9.8
 
 _ATHLETE_STREAM, _DIVE_STREAM, _PIXEL_STREAM = 1, 2, 3
@@ -85,10 +85,10 @@ def judges_score(judges: np.ndarray, difficulty: float) -> float:
 def sample_dive(seed: int, index: int, athlete_id: int) -> Dive:
     """Draw the truth of dive ``index``: the faults, what they cost, what seven noisy judges made of it."""
     rng = np.random.default_rng([seed, _DIVE_STREAM, index])
-    ss_no = int(rng.integers(3, 7))
+    ss_no = int(rng.integers(2, 5))
     tw_no = int(rng.integers(0, 3))
     position = int(rng.integers(0, 3))
-    difficulty = round(2.5 + 0.1 * (ss_no - 3) + 0.1 * tw_no + 0.1 * position, 1)
+    difficulty = round(2.5 + 0.1 * (ss_no - 2) + 0.1 * tw_no + 0.1 * position, 1)
 
     skill = rng.standard_normal()
     faults = {}
@@ -104,9 +104,9 @@ def sample_dive(seed: int, index: int, athlete_id: int) -> Dive:
         "mist": mist,
         "takeoff": rng.uniform(1.0, 3.5),
         "entry": rng.uniform(30.0, 33.0),
-        "stutter_depth": rng.uniform(0.55, 0.8),
+        "stutter_depth": rng.uniform(0.6, 0.85),
         "stutter_phase": rng.uniform(0, 2 * math.pi),
-        "sway_size": rng.uniform(0.05, 0.09),
+        "sway_size": 0.13 * rng.uniform(0.8, 1.2),
         "sway_phase": rng.uniform(0, 2 * math.pi),
         "sway_angle": rng.uniform(0, math.pi),
         "hesitation_at": rng.uniform(0.15, 0.6),
@@ -154,10 +154,10 @@ def motion(dive: Dive, num_frames: int = FRAMES) -> Pose:
     n, faults = dive.nuisance, dive.faults
     fine = np.linspace(0, 1, 257)
     rush = 1.3 * (faults["rush"] - 0.5)
-    cycles = 1.5 + 4.5 * faults["stutter"]
+    cycles = 1.5 + 3.5 * faults["stutter"]
     speed = 1 + rush * (2 * fine - 1) * 1.1
     speed = speed * (1 + n["stutter_depth"] * np.sin(2 * math.pi * cycles * fine + n["stutter_phase"]))
-    start, length = n["hesitation_at"], 0.2 * faults["hesitation"]
+    start, length = n["hesitation_at"], 0.3 * faults["hesitation"]
     speed = np.where((fine >= start) & (fine < start + length), 0.05 * speed, speed)
     turned = np.concatenate([[0], np.cumsum(0.5 * (speed[1:] + speed[:-1]))])
     turned /= turned[-1]
@@ -169,7 +169,9 @@ def motion(dive: Dive, num_frames: int = FRAMES) -> Pose:
     angle = angle + over * np.clip(flight, 0, 1) ** 4
     opening = 0.72 + 0.18 * faults["opening"]
     fold = np.clip(flight / 0.12, 0, 1) * np.clip((opening + 0.1 - flight) / 0.1, 0, 1)
-    sway = n["sway_size"] * np.sin(2 * math.pi * (1.0 + 4.5 * faults["sway"]) * flight + n["sway_phase"])
+    swings = 0.75 + 3.75 * faults["sway"]
+    # Faster swings are smaller, or the amount of motion would tell.
+    sway = n["sway_size"] * swings**-0.6 * np.sin(2 * math.pi * swings * flight + n["sway_phase"])
     return Pose(
         angle=n["direction"] * angle,
         fold=fold,
@@ -238,8 +240,7 @@ def render(dive: Dive, *, size: int = SIZE, num_frames: int = FRAMES) -> Iterato
     plate = ((1 - ramp) * background + ramp * floor) * np.ones((1, side, 1))
     plate = np.clip(plate, 0, 255).astype(np.uint8)
     palette = {
-        name: np.clip(n["light"] * np.array(getattr(dive.athlete, name)), 0, 255)
-        for name in ("skin", "suit", "hair")
+        name: np.clip(n["light"] * np.array(getattr(dive.athlete, name)), 0, 255) for name in ("skin", "suit", "hair")
     }
     decoy_at, decoy_x = rng.uniform(2, 30), rng.uniform(0.1, 0.9)
     decoy_size = rng.uniform(0.2, 1.0)
