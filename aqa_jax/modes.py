@@ -112,9 +112,9 @@ def show_config(request: Request) -> int:
 def _score_samples(request: Request) -> None:
     """Renders unseen videos to files and scores them: the whole way that a stranger's video goes."""
     config = request.config
-    module = build.builder_class(config.data.builder)
+    builder = build.builder_class(config.data.builder)
     folder = request.workdir / "sample_videos"
-    difficulties = module.write_samples(folder, config.predict.samples)
+    difficulties = builder.write_samples(folder, config.predict.samples)
     predict(dataclasses.replace(request, inputs=(os.fspath(folder),), difficulties=os.fspath(difficulties)))
 
 

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from aqa_jax.data.encode import FrameFormat, Renderer
 from aqa_jax.data.render_pool import RenderPool
 from aqa_jax.data.video_store import Fingerprint, RecordWriter, Table
-from aqa_jax.errors import DataError
+from aqa_jax.errors import ConfigError, DataError
 
 REQUIRED_COLUMNS = ("id", "group", "score", "difficulty", "judges", "eval_start")
 
@@ -68,6 +68,18 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
     SPLITS: Sequence[str] = ("train", "test")
     workers: int | None = None  # processes; None: one a core; 0: render in this one
     raw_dir: Path  # set before `video_specs` for builders with MANUAL_DOWNLOAD_INSTRUCTIONS
+
+    @classmethod
+    def write_samples(cls, folder: str | os.PathLike[str], count: int) -> Path:
+        """Render `count` videos of no split as ordinary files into `folder`, for scoring.
+
+        Returns:
+          A CSV file of their truth, with the columns `file` and `difficulty` at least.
+
+        Raises:
+          ConfigError: this dataset is not rendered.
+        """
+        raise ConfigError(f"{cls.name} is not rendered, so it has no samples to write: set config.predict.samples=0")
 
     def __init_subclass__(cls, **kwargs: Any):
         # The registry would refuse a folder that is imported both as `name` and as `data_builders.name`.
