@@ -24,7 +24,7 @@ POSITIONS = ("tuck", "pike", "straight")
 ROTATION_TYPES = ("forward", "back", "reverse", "inward")
 
 # Points out of ten that the worst case of each fault costs.
-DEDUCTIONS = {"rush": 3.8, "sway": 2.8, "hesitation": 1.4, "stutter": 1.0, "entry": 0.2, "opening": 0.2}
+DEDUCTIONS = {"rush": 3.8, "sway": 2.8, "hesitation": 1.5, "stutter": 0.7, "entry": 0.2, "opening": 0.2}
 SHARED_SKILL = 0.3  # correlation of the faults of one dive
 BEST_QUALITY = 9.8
 
@@ -104,7 +104,7 @@ def sample_dive(seed: int, index: int, athlete_id: int) -> Dive:
         "mist": mist,
         "takeoff": rng.uniform(1.0, 3.5),
         "entry": rng.uniform(30.0, 33.0),
-        "stutter_depth": rng.uniform(0.6, 0.85),
+        "stutter_depth": rng.uniform(0.35, 0.55),
         "stutter_phase": rng.uniform(0, 2 * math.pi),
         "sway_size": 0.13 * rng.uniform(0.8, 1.2),
         "sway_phase": rng.uniform(0, 2 * math.pi),
@@ -153,7 +153,7 @@ def motion(dive: Dive, num_frames: int = FRAMES) -> Pose:
     """Body angle, folding and sway over time; the rotation totals ``ss_no`` half turns, however uneven."""
     n, faults = dive.nuisance, dive.faults
     fine = np.linspace(0, 1, 257)
-    rush = 1.3 * (faults["rush"] - 0.5)
+    rush = 1.6 * (faults["rush"] - 0.5)
     cycles = 1.5 + 3.5 * faults["stutter"]
     speed = 1 + rush * (2 * fine - 1) * 1.1
     speed = speed * (1 + n["stutter_depth"] * np.sin(2 * math.pi * cycles * fine + n["stutter_phase"]))
