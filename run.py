@@ -11,9 +11,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import app, flags, logging
 from ml_collections import config_flags
+
+if TYPE_CHECKING:
+    from aqa_jax.config import Config
 
 MODES = ("train", "evaluate", "predict", "build", "import_weights", "config")
 FROM_WORKDIR = Path(__file__).parent / "configs" / "from_workdir.py"
@@ -32,32 +36,52 @@ _PROCESS = flags.DEFINE_integer("process", 0, "Several hosts: this one's number.
 
 def parse(argv: Sequence[str]) -> list[str]:
     """Parses the flags; a workdir's own config stands in for a missing --config."""
-    from aqa_jax import config as config_lib
-    from aqa_jax.errors import AqaError
+    from aqa_jax import command_line
+    from aqa_jax.errors import AqaError, ConfigError
 
     argv = list(argv)
-    names = [arg.lstrip("-").partition("=")[0] for arg in argv[1:] if arg.startswith("-")]
-    if "config" not in names and "workdir" in names:
-        workdir = next(
-            arg.partition("=")[2] or argv[i + 2]
-            for i, arg in enumerate(argv[1:])
-            if arg.lstrip("-").startswith("workdir")
-        )
-        argv.insert(1, f"--config={FROM_WORKDIR}:{workdir}")
     try:
-        return flags.FLAGS(argv)
+        given = command_line.flag_value(argv, "config")
+        workdir = command_line.flag_value(argv, "workdir")
+        if given is not None:
+            command_line.check_file(given)
+        elif workdir:
+            argv.insert(1, f"--config={FROM_WORKDIR}:{workdir}")
+        rest = flags.FLAGS(argv)
+        if len(rest) > 1:
+            raise ConfigError(f"Unexpected argument {rest[1]!r}: keys are given as --config.key=value.")
+        return rest
     except AqaError as error:
         sys.exit(f"{type(error).__name__}: {error}")
     except flags.Error as error:
         sys.exit(f"{error}\nUsage:\n{__doc__}")
     except (AttributeError, KeyError) as error:
-        sys.exit(f"ConfigError: {config_lib.explain_unknown(argv, error)}")
-    except (TypeError, ValueError, FileNotFoundError) as error:
+        sys.exit(f"ConfigError: {command_line.explain_unknown(argv, error)}")
+    except (TypeError, ValueError) as error:
         sys.exit(f"ConfigError: {error}")
 
 
 def main(argv: Sequence[str]) -> None:
     """Resolves the config and hands over to the mode."""
+    from aqa_jax import config as config_lib
+    from aqa_jax.errors import AqaError, ConfigError
+
+    try:
+        if _CONFIG.value is None:
+            raise ConfigError(f"Give --config configs/NAME.py, or the --workdir of a run.\n{__doc__}")
+        config = config_lib.resolve(_CONFIG.value)
+        if not _WORKDIR.value and _MODE.value in ("train", "evaluate", "predict"):
+            raise ConfigError(f"--mode {_MODE.value} needs --workdir DIR.")
+        if _MODE.value == "config":
+            print(config_lib.render(config))
+        else:
+            sys.exit(run(config))
+    except AqaError as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+
+
+def run(config: "Config") -> int:
+    """Starts jax (on several hosts if asked to) and runs the mode; its exit code."""
     import jax
 
     # The same program is compiled once per machine, not once per run.
@@ -66,28 +90,18 @@ def main(argv: Sequence[str]) -> None:
     if _PROCESSES.value > 1:
         jax.distributed.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
 
-    from aqa_jax import config as config_lib
     from aqa_jax import modes
-    from aqa_jax.errors import AqaError, ConfigError
     from aqa_jax.train.loop import Interrupted
 
+    request = modes.Request(
+        config, Path(_WORKDIR.value), tuple(_INPUT.value), Path(_OUTPUT.value) if _OUTPUT.value else None,
+        _WEIGHTS.value, _DIFFICULTIES.value,
+    )  # fmt: skip
     try:
-        if len(argv) > 1:
-            raise ConfigError(f"Unexpected argument {argv[1]!r}: keys are given as --config.key=value.")
-        if _CONFIG.value is None:
-            raise ConfigError(f"Give --config configs/NAME.py, or the --workdir of a run.\n{__doc__}")
-        if not _WORKDIR.value and _MODE.value in ("train", "evaluate", "predict"):
-            raise ConfigError(f"--mode {_MODE.value} needs --workdir DIR.")
-        request = modes.Request(
-            config_lib.resolve(_CONFIG.value), Path(_WORKDIR.value), tuple(_INPUT.value),
-            Path(_OUTPUT.value) if _OUTPUT.value else None, _WEIGHTS.value, _DIFFICULTIES.value,
-        )  # fmt: skip
-        sys.exit(modes.MODES[_MODE.value](request))
-    except AqaError as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+        return modes.MODES[_MODE.value](request)
     except Interrupted as error:
         print(error, file=sys.stderr)
-        sys.exit(143)
+        return 143
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -350,14 +350,3 @@ def builder_options(text: str) -> dict[str, str]:
             raise ConfigError(f"config.data.options: {part!r} is not key=value.")
         options[name.strip()] = value.strip()
     return options
-
-
-def explain_unknown(argv: Sequence[str], error: Exception) -> str:
-    """What to say when a ``--config.key`` on the command line could not be set: the nearest right key."""
-    known = {key for key, _, _ in walk(Config())}
-    for argument in argv:
-        if argument.startswith("--config."):
-            name = argument.removeprefix("--config.").partition("=")[0]
-            if name not in known:
-                return f"Unknown key config.{name}{nearest(name)}"
-    return str(error)

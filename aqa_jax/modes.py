@@ -103,12 +103,6 @@ def import_weights(request: Request) -> int:
     return 0
 
 
-def show_config(request: Request) -> int:
-    """Prints every key with its value and meaning."""
-    print(config_lib.render(request.config))
-    return 0
-
-
 def _score_samples(request: Request) -> None:
     """Renders unseen videos to files and scores them: the whole way that a stranger's video goes."""
     config = request.config
@@ -124,5 +118,4 @@ MODES = {
     "predict": predict,
     "build": make_dataset,
     "import_weights": import_weights,
-    "config": show_config,
 }

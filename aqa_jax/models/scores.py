@@ -22,8 +22,10 @@ class ScoreDistribution:
 
     def quantile(self, p: float | jax.Array) -> jax.Array:
         """Scores below which a share ``p`` of the distribution lies; [B] for a scalar ``p``, [P, B] for a [P] one."""
-        z = jnp.asarray(stats.norm.ppf(jnp.asarray(p)))
-        return self.mean + jnp.expand_dims(z, tuple(range(z.ndim, z.ndim + 1))) * self.sigma
+        z = stats.norm.ppf(jnp.asarray(p, self.mean.dtype))
+        if z.ndim == 0:
+            return self.mean + z * self.sigma
+        return self.mean[None] + z[:, None] * self.sigma[None]
 
     def interval(self, level: float) -> tuple[jax.Array, jax.Array]:
         """The central interval that holds a share ``level`` of the distribution: two [B] arrays."""
@@ -35,4 +37,4 @@ class ScoreDistribution:
 
     def sample(self, key: jax.Array, n: int) -> jax.Array:
         """``n`` draws for each example: [n, B]. DAE's ``z = mu + sigma * eps``."""
-        return self.mean + self.sigma * jax.random.normal(key, (n, *self.mean.shape), self.mean.dtype)
+        return self.mean[None] + self.sigma[None] * jax.random.normal(key, (n, *self.mean.shape), self.mean.dtype)
