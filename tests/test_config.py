@@ -33,7 +33,7 @@ def test_every_experiment_resolves_and_says_what_it_is(name):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"optimizer": {"learning_rat": 1.0}}, r"Unknown key .*learning_rat: did you mean config\.optimizer\.learning_rate"),
+        ({"optimizer": {"learning_rat": 1.0}}, r"Unknown key .*rat: did you mean config\.optimizer\.learning_rate"),
         ({"trian": {}}, r"Unknown key config\.trian"),
         ({"train": {"batch_size": 2.5}}, r"config\.train\.batch_size must be int, not 2\.5"),
         ({"train": {"batch_size": True}}, r"config\.train\.batch_size must be int, not True"),

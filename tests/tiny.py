@@ -6,9 +6,11 @@ from ml_collections import ConfigDict
 
 from configs import quickstart
 
+STEPS = 12
+
 
 def tiny_config(data_dir: Path | str, **changes) -> ConfigDict:
-    """40 training and 16 test dives, a network of width .05, six steps; ``changes`` by dotted key."""
+    """40 training and 16 test dives, a network of width .05, twelve steps; ``changes`` by dotted key."""
     config = quickstart.get_config()
     settings = {
         "data.data_dir": str(data_dir),
@@ -19,7 +21,8 @@ def tiny_config(data_dir: Path | str, **changes) -> ConfigDict:
         # Frozen statistics: batch statistics of eight tiny videos make the loss jump.
         "model.batch_norm": "frozen",
         "train.batch_size": 8,
-        "train.steps": 6,
+        # The number of steps is part of the compiled program: tests that share it share the compilation.
+        "train.steps": STEPS,
         "train.evaluate_every": 3,
         "train.log_every": 1,
         "optimizer.warmup_steps": 0,

@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.tiny import STEPS
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -44,18 +46,18 @@ def predictions(workdir: Path) -> dict[str, float]:
 @pytest.fixture(scope="module")
 def one_device(tmp_path_factory):
     folder = tmp_path_factory.mktemp("one")
-    return folder, finish(start(1, folder / "run", folder / "data", 6))
+    return folder, finish(start(1, folder / "run", folder / "data"))
 
 
 def test_four_devices_give_the_losses_of_one_and_their_checkpoint_goes_on_with_one(one_device, tmp_path):
     folder, expected = one_device
-    four = finish(start(4, tmp_path / "run", folder / "data", 6))
+    four = finish(start(4, tmp_path / "run", folder / "data"))
     assert four["devices"] == 4
     np.testing.assert_allclose(four["losses"], expected["losses"], rtol=1e-5)
     ours, theirs = predictions(tmp_path / "run"), predictions(folder / "run")
     np.testing.assert_allclose([ours[k] for k in theirs], list(theirs.values()), rtol=1e-4)
     # The finished checkpoints of four devices are restored and evaluated by one.
-    one = finish(start(1, tmp_path / "run", folder / "data", 6))
+    one = finish(start(1, tmp_path / "run", folder / "data"))
     assert one["devices"] == 1
     np.testing.assert_allclose(one["rho"], four["rho"], atol=1e-6)
 
@@ -65,10 +67,10 @@ def test_two_processes_train_evaluate_every_video_once_and_save(one_device, tmp_
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    both = [start(1, tmp_path / "run", folder / "data", 6, address, 2, i) for i in range(2)]
+    both = [start(1, tmp_path / "run", folder / "data", address, 2, i) for i in range(2)]
     results = [finish(process) for process in both]
     assert results[0]["devices"] == 2
     np.testing.assert_allclose(results[0]["losses"], expected["losses"], rtol=1e-5)
     ours, theirs = predictions(tmp_path / "run"), predictions(folder / "run")
     np.testing.assert_allclose([ours[k] for k in theirs], list(theirs.values()), rtol=1e-4)
-    assert sorted(int(p.name) for p in (tmp_path / "run" / "checkpoints").iterdir() if p.name.isdigit())[-1] == 6
+    assert sorted(int(p.name) for p in (tmp_path / "run" / "checkpoints").iterdir() if p.name.isdigit())[-1] == STEPS

@@ -1,6 +1,6 @@
 """Run as a process of its own: trains a tiny config on however many devices it finds, and prints what it saw.
 
-worker.py WORKDIR DATA_DIR STEPS [COORDINATOR PROCESSES PROCESS]
+worker.py WORKDIR DATA_DIR [COORDINATOR PROCESSES PROCESS]
 """
 
 import json
@@ -11,7 +11,7 @@ import jax
 
 
 def main() -> None:
-    workdir, data_dir, steps, *cluster = sys.argv[1:]
+    workdir, data_dir, *cluster = sys.argv[1:]
     if cluster:
         jax.distributed.initialize(cluster[0], int(cluster[1]), int(cluster[2]))
 
@@ -24,7 +24,7 @@ def main() -> None:
     from tests.tiny import tiny_config
 
     flags.FLAGS.mark_as_parsed()
-    config = config_lib.resolve(tiny_config(data_dir, **{"train.steps": int(steps)}))
+    config = config_lib.resolve(tiny_config(data_dir))
     run = loop.train(config, Path(workdir))
     content = evaluate_run(run, Path(workdir), Path(workdir) / "evaluation")
     if jax.process_index() == 0:

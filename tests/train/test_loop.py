@@ -16,7 +16,7 @@ from aqa_jax.predict.scorer import RunScorer
 from aqa_jax.train import loop
 from aqa_jax.train.checkpoints import Checkpoints
 from aqa_jax.train.run import Run, restored_like
-from tests.tiny import tiny_config
+from tests.tiny import STEPS, tiny_config
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_metrics_name_their_protocol_and_every_selection(trained):
     config, workdir = trained
     metrics = json.loads((workdir / "evaluation" / "metrics.json").read_text())
     assert set(metrics["all_selections"]) == {"best_on_validation", "last", "best_on_test"}
-    assert metrics["all_selections"]["last"]["step"] == 6
+    assert metrics["all_selections"]["last"]["step"] == STEPS
     assert metrics["selection"]["rule"] == "best_on_validation"
     assert metrics["config_hash"] == config_lib.fingerprint(config)
     assert "validation: 20% of the training split by groups" in metrics["protocol"]
