@@ -62,7 +62,10 @@ class ModelConfig:
         "piergiaj", "conventions of the weight file", choices=("hassony2", "pecop", "piergiaj", "deepmind")
     )
     width: float = _key(1.0, "multiplier of every channel count", low=0.02, high=4.0)
-    weights: str = _key("", "initial weights: a .pt/.pth, TensorFlow or safetensors file; empty for random ones")
+    weights: str = _key(
+        "",
+        "initial weights: a .pt/.pth, TensorFlow or safetensors file, starter (the small one included), or empty: random",
+    )
     batch_norm: str = _key(
         "frozen",
         "statistics in training: the running ones, kept (DAE), or the batch's",

@@ -9,6 +9,9 @@ from aqa_jax import weights
 from aqa_jax.train import state as states
 from aqa_jax.train.run import Run
 
+STARTER = Path(__file__).parents[1] / "starter" / "backbone.safetensors"
+"""The small I3D of configs/starter.py."""
+
 
 def initial_state(run: Run, optimizer: optax.GradientTransformation) -> states.State:
     """Fresh weights, replaced by those of ``config.model.weights`` where that is set.
@@ -18,7 +21,8 @@ def initial_state(run: Run, optimizer: optax.GradientTransformation) -> states.S
     groups, config = run.initial_groups, run.config
     if config.model.weights:
         same_head = config.task == "score" and not config.head.standardise
-        groups, table = with_file(groups, Path(config.model.weights), head=same_head)
+        named = STARTER if config.model.weights == "starter" else Path(config.model.weights)
+        groups, table = with_file(groups, named, head=same_head)
         if jax.process_index() == 0:
             print(f"{config.model.weights}: {table.splitlines()[0]}", flush=True)
     return states.start(groups, optimizer)
