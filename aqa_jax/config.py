@@ -64,7 +64,7 @@ class ModelConfig:
     width: float = _key(1.0, "multiplier of every channel count", low=0.02, high=4.0)
     weights: str = _key(
         "",
-        "initial weights: a .pt/.pth, TensorFlow or safetensors file, starter (the small one included), or empty: random",
+        "initial weights: a .pt/.pth, TensorFlow or safetensors file; starter: the small one included; empty: random",
     )
     batch_norm: str = _key(
         "frozen",

@@ -10,11 +10,10 @@ from aqa_jax import config as config_lib
 from aqa_jax.config import Config
 from aqa_jax.data import build
 from aqa_jax.errors import ConfigError
-from aqa_jax.evaluate import final
 from aqa_jax.predict.inputs import find_videos, read_difficulties
 from aqa_jax.predict.predict import predict as predict_files
 from aqa_jax.predict.scorer import RunScorer
-from aqa_jax.train import imported
+from aqa_jax.train import final, imported
 from aqa_jax.train.loop import train as train_loop
 from aqa_jax.train.run import Run, build_dataset
 

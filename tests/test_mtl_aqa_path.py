@@ -11,10 +11,10 @@ import pytest
 from aqa_jax import config as config_lib
 from aqa_jax import safe_pickle
 from aqa_jax.data.decode import write_video
-from aqa_jax.evaluate.final import evaluate_run
 from aqa_jax.modes import Request, import_weights, predict
 from aqa_jax.train import loop
 from aqa_jax.train.checkpoints import Checkpoints
+from aqa_jax.train.final import evaluate_run
 from aqa_jax.train.run import Run, restored_like
 from configs import mtl_aqa_dae_mt
 from tests.weights import fakes, torch_writer

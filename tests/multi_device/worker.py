@@ -18,8 +18,8 @@ def main() -> None:
     from absl import flags
 
     from aqa_jax import config as config_lib
-    from aqa_jax.evaluate.final import evaluate_run
     from aqa_jax.train import loop
+    from aqa_jax.train.final import evaluate_run
     from aqa_jax.train.log import read_log
     from tests.tiny import tiny_config
 

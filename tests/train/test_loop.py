@@ -11,10 +11,10 @@ import pytest
 
 from aqa_jax import config as config_lib
 from aqa_jax.errors import CheckpointError, ConfigError, RunError
-from aqa_jax.evaluate.final import evaluate_run
 from aqa_jax.predict.scorer import RunScorer
 from aqa_jax.train import loop
 from aqa_jax.train.checkpoints import Checkpoints
+from aqa_jax.train.final import evaluate_run
 from aqa_jax.train.run import Run, restored_like
 from tests.tiny import STEPS, tiny_config
 
