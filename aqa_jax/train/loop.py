@@ -4,9 +4,12 @@ Every step, in this order: take a batch, dispatch the update, read the figures o
 this order: evaluate, save (state, iterator, evaluations so far), go on.
 """
 
+import contextlib
 import math
 import signal
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +64,9 @@ def train(config: Config, workdir: Path) -> Run:
         history = progress["history"]
         print(f"Going on from step {done[-1]} of {total}.", flush=True)
     log = TrainLog(workdir / "logs", done[-1] if done else 0, total, enabled=jax.process_index() == 0)
-    terminated = _on_sigterm()
     try:
-        _loop(run, state, optimizer, iterator, checkpoints, history, log, total, every, terminated)
+        with _sigterm_noticed() as terminated:
+            _loop(run, state, optimizer, iterator, checkpoints, history, log, total, every, terminated)
     finally:
         log.close()
         checkpoints.close()
@@ -165,14 +168,21 @@ def _check_devices(config: Config) -> None:
 
 
 class _Flag:
-    def __init__(self):
-        self.up = False
+    up = False
 
-    def __bool__(self):
+    def __bool__(self) -> bool:
         return self.up
 
 
-def _on_sigterm() -> _Flag:
+@contextlib.contextmanager
+def _sigterm_noticed() -> Iterator[_Flag]:
+    """A flag that SIGTERM raises, while inside; Python allows that in the main thread alone."""
     flag = _Flag()
-    signal.signal(signal.SIGTERM, lambda *_: setattr(flag, "up", True))
-    return flag
+    if threading.current_thread() is not threading.main_thread():
+        yield flag
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: setattr(flag, "up", True))
+    try:
+        yield flag
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,58 @@
+"""Groups of a state: every leaf in exactly one, and values put in by name."""
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from aqa_jax.errors import WeightsError
+from aqa_jax.models.heads.base import Constant
+from aqa_jax.train import state as states
+from aqa_jax.train.state import Assembler
+
+
+class Tiny(nnx.Module):
+    def __init__(self):
+        self.i3d = nnx.Linear(2, 3, rngs=nnx.Rngs(0))
+        self.norm = nnx.BatchNorm(3, rngs=nnx.Rngs(0))
+        self.head = nnx.Linear(3, 1, rngs=nnx.Rngs(0))
+        self.unit = Constant(np.float32(5.0))
+
+    def __call__(self, x):
+        return self.head(self.i3d(x)) * self.unit[...]
+
+
+def assembler(trainable=lambda path: path[0] == "head"):
+    return Assembler(Tiny, trainable)
+
+
+def test_every_leaf_is_in_exactly_one_group():
+    groups = assembler().init()
+    names = [set(states.flat(groups, (group,))) for group in states.GROUPS]
+    assert set().union(*names) == set(states.flat(groups))
+    assert sum(map(len, names)) == len(states.flat(groups)) == 9
+    assert names[0] == {"head/kernel", "head/bias"}
+    assert names[3] == {"unit"}
+
+
+def test_the_module_comes_back_as_it_was():
+    made = assembler()
+    x = np.ones((4, 2), np.float32)
+    ours = jax.jit(lambda groups: made.merge(groups)(x))(made.init())
+    np.testing.assert_allclose(ours, Tiny()(x), rtol=1e-6)
+
+
+def test_values_by_name_and_what_does_not_fit():
+    groups = assembler().init()
+    changed = states.with_values(groups, {"i3d/bias": np.array([1.0, 2.0, 3.0])})
+    np.testing.assert_array_equal(changed["frozen"]["i3d"]["bias"], [1.0, 2.0, 3.0])
+    np.testing.assert_array_equal(groups["frozen"]["i3d"]["bias"], np.zeros(3))
+    with pytest.raises(WeightsError, match=r"i3d/bias: the file has shape \(4,\), the model \(3,\)"):
+        states.with_values(groups, {"i3d/bias": np.zeros(4)})
+    with pytest.raises(WeightsError, match="The model has no i3d/bais"):
+        states.with_values(groups, {"i3d/bais": np.zeros(3)})
+
+
+def test_the_table_counts_every_parameter_once():
+    lines = states.parameter_table(assembler().init()).splitlines()
+    assert lines[-1].split() == ["total", "4", "15", "19"]
