@@ -23,6 +23,9 @@ def get_config() -> ConfigDict:
     config.model.weights = "starter"
     config.model.batch_norm = "batch"
     config.head.name = "dae_mt"
+    # Equal weights: the likelihood itself. DAE's .6 and .4 widen sigma by the root of 1.5.
+    config.head.alpha = 0.5
+    config.head.beta = 0.5
     config.head.warmup_fraction = 0.34
     config.head.mse_weight = 0.3
     config.optimizer.learning_rate = 2e-3
