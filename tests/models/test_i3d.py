@@ -67,3 +67,21 @@ def test_frozen_mode_uses_the_running_statistics_and_keeps_them():
     np.testing.assert_allclose(norm(x, "frozen")[0, 0, 0, 0], expected, rtol=1e-5)
     np.testing.assert_array_equal(norm.mean[...], [1.0, 2.0])
     np.testing.assert_array_equal(norm.var[...], [4.0, 9.0])
+
+
+def test_batch_statistics_span_all_devices():
+    """Four shards under one mapped axis give the statistics of the whole batch."""
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((4, 2, 3, 3, 3, 5)), jnp.float32) * 2 + 1
+    graph, params, stats = nnx.split(BatchNorm(5, Dialect()), nnx.Param, nnx.BatchStat)
+    params, stats = nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
+
+    def run(x, axis_name):
+        module = nnx.merge(graph, nnx.State(params), nnx.State(stats))
+        y = module(x, "batch", axis_name)
+        return y, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
+
+    sharded, sharded_stats = jax.vmap(lambda x: run(x, "data"), axis_name="data")(x)
+    whole, whole_stats = jax.jit(lambda x: run(x, None))(x.reshape(8, *x.shape[2:]))
+    np.testing.assert_allclose(sharded.reshape(whole.shape), whole, rtol=1e-4, atol=1e-5)
+    for name in ("mean", "var"):
+        np.testing.assert_allclose(sharded_stats[name][0], whole_stats[name], rtol=1e-5)

@@ -14,8 +14,10 @@ from aqa_jax.errors import CheckpointError, ConfigError, RunError
 from aqa_jax.predict.scorer import RunScorer
 from aqa_jax.train import loop
 from aqa_jax.train.checkpoints import Checkpoints
+from aqa_jax.train.evaluation import predict_rows
 from aqa_jax.train.final import evaluate_run
 from aqa_jax.train.run import Run, restored_like
+from aqa_jax.train.step import shard
 from tests.tiny import STEPS, tiny_config
 
 
@@ -63,6 +65,31 @@ def test_metrics_name_their_protocol_and_every_selection(trained):
     assert "validation: 20% of the training split by groups" in metrics["protocol"]
     assert metrics["metrics"]["num_examples"] == 16
     assert metrics["videos"]["train"] + metrics["videos"]["validation"] == 40
+
+
+def test_several_views_of_a_video_are_averaged(trained, data_dir, tmp_path):
+    _, workdir = trained
+    run = Run(config_lib.resolve(tiny_config(data_dir, **{"evaluate.views": 3})))
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    state = checkpoints.restore_state(STEPS, restored_like(run))
+    checkpoints.close()
+    averaged = predict_rows(run.output_step, state, run.batches_of("test"), quiet=True)
+    assert list(averaged["row"]) == list(run.rows["test"])
+    row = int(run.rows["test"][5])
+    table = run.store.table
+    means = []
+    for view in range(3):
+        frames = run.window.evaluate(int(table.column("num_frames")[row]), 0, view, 3)
+        video = run.store.read(row, frames.reshape(-1)).reshape(1, *run.batch_shape)
+        batch = {
+            "video": np.repeat(video, 8, 0),
+            "row": np.full(8, row),
+            "difficulty": np.full(8, table.column("difficulty")[row], np.float32),
+        }
+        outputs = run.output_step(state, shard(batch, jax.local_device_count()))
+        means.append(float(np.asarray(outputs["mean"]).ravel()[0]))
+    assert len(set(means)) == 3
+    assert averaged["mean"][5] == pytest.approx(np.mean(means), rel=1e-5)
 
 
 def test_splits_share_no_athlete(trained):

@@ -79,8 +79,10 @@ class DAE(nnx.Module):
     def distribution(self, outputs: dict[str, jax.Array], batch: Mapping[str, jax.Array]) -> ScoreDistribution:
         """The predicted final score; DAE-MT reads ``difficulty`` [B] from ``batch``."""
         mean = self.offset[...] + self.scale[...] * outputs["mean"]
+        # The released losses push the log variance down without end; below this sigma would round to 0.
+        variance = jnp.exp(jnp.maximum(outputs["logvar"], -60.0))
         # A floor in quadrature keeps a gradient everywhere, unlike a maximum.
-        sigma = self.scale[...] * jnp.sqrt(jnp.exp(outputs["logvar"]) + self.settings.sigma_floor**2)
+        sigma = self.scale[...] * jnp.sqrt(variance + self.settings.sigma_floor**2)
         if self.times_difficulty:
             mean, sigma = mean * batch["difficulty"], sigma * batch["difficulty"]
         return ScoreDistribution(mean, sigma)
