@@ -86,7 +86,7 @@ def _loop(run, state, optimizer, iterator, checkpoints, history, log, total, eve
         if not compiled:
             jax.block_until_ready(state)
             compiled = True
-            log.write(step, {"compile_seconds": time.perf_counter() - started}, "compile")
+            log.compiled(step, time.perf_counter() - started)
             watch.restart()
         if pending is not None:
             _read(run, log, watch, *pending)
