@@ -74,10 +74,13 @@ class Checkpoints:
         Raises:
           CheckpointError: there is no such step, or its tree, shapes or dtypes are not those of ``like``.
         """
+        self._check(step, "state", _model(like))
         return self._restore(step, state=ocp.args.StandardRestore(abstract(_model(like))))["state"]
 
     def restore(self, step: int, like: State, data: Any) -> tuple[State, dict[str, Any]]:
         """State and progress of ``step``; moves the iterator ``data`` to where it was."""
+        self._check(step, "state", _model(like))
+        self._check(step, "optimizer", like["optimizer"])
         restored = self._restore(
             step,
             state=ocp.args.StandardRestore(abstract(_model(like))),
@@ -91,28 +94,58 @@ class Checkpoints:
         """The evaluations up to ``step``."""
         return self._restore(step, progress=ocp.args.JsonRestore())["progress"]
 
-    def _restore(self, step: int, **items: Any) -> Any:
+    def _check(self, step: int, item: str, like: Any) -> None:
+        """Refuses a checkpoint of another model in words, before Orbax reads any of it."""
+        self._check_there(step)
+        try:
+            with ocp.StandardCheckpointer() as reader:
+                found = _shapes(reader.metadata(self.directory / str(step) / item).item_metadata.tree)
+        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+            raise CheckpointError(f"{self.directory / str(step) / item} is damaged: {error}") from error
+        wanted = _shapes(like)
+        problems = [f"{name} is missing" for name in wanted.keys() - found.keys()]
+        problems += [f"{name} is not in this model" for name in found.keys() - wanted.keys()]
+        for name in wanted.keys() & found.keys():
+            if wanted[name] != found[name]:
+                problems.append(f"{name} is {_said(found[name])}, in this model {_said(wanted[name])}")
+        if problems:
+            raise CheckpointError(
+                f"{self.directory / str(step)} does not fit this model, {len(problems)} differences: "
+                + "; ".join(sorted(problems)[:5])
+                + ". Was config.model, config.head or config.optimizer changed since?"
+            )
+
+    def _check_there(self, step: int) -> None:
         if step not in self._manager.all_steps():
             raise CheckpointError(
                 f"{self.directory} has no checkpoint of step {step}; it has {self.steps() or 'none'}."
             )
+
+    def _restore(self, step: int, **items: Any) -> Any:
+        self._check_there(step)
         try:
             return _local(self._manager.restore(step, args=ocp.args.Composite(**items)))
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise CheckpointError(
-                f"{self.directory / str(step)} does not fit this model or is damaged: {str(error)[:600]}\n"
-                "Was config.model or config.head changed since? If it is damaged, remove this step's directory; "
-                f"the others are {[s for s in self.steps() if s != step] or 'none'}."
+                f"{self.directory / str(step)} is damaged: {str(error)[:600]}\n"
+                f"Remove this step's directory; the others are {[s for s in self.steps() if s != step] or 'none'}."
             ) from error
-
-    def wait(self) -> None:
-        """Returns when the save under way is on disk."""
-        self._manager.wait_until_finished()
 
     def close(self) -> None:
         """Waits, and lets go of the directory."""
         self._manager.wait_until_finished()
         self._manager.close()
+
+
+def _shapes(tree: Any) -> dict[str, tuple[tuple[int, ...], str]]:
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    named = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+    return {name: (tuple(leaf.shape), str(np.dtype(leaf.dtype))) for name, leaf in named.items()}
+
+
+def _said(shape_and_dtype: tuple[tuple[int, ...], str]) -> str:
+    shape, dtype = shape_and_dtype
+    return f"{dtype} {list(shape)}"
 
 
 def _global(tree: Any) -> Any:

@@ -43,6 +43,13 @@ def predictions(workdir: Path) -> dict[str, float]:
     return {row["id"]: float(row["mean"]) for row in rows}
 
 
+def same_losses(ours: dict, theirs: dict) -> None:
+    """Equal to 1e-5 over six updates. Training is chaotic: later, Adam has amplified the last bits of the sums."""
+    assert len(ours["losses"]) == len(theirs["losses"]) == STEPS
+    np.testing.assert_allclose(ours["losses"][:6], theirs["losses"][:6], rtol=1e-5)
+    np.testing.assert_allclose(ours["losses"], theirs["losses"], rtol=1e-3)
+
+
 @pytest.fixture(scope="module")
 def one_device(tmp_path_factory):
     folder = tmp_path_factory.mktemp("one")
@@ -53,7 +60,7 @@ def test_four_devices_give_the_losses_of_one_and_their_checkpoint_goes_on_with_o
     folder, expected = one_device
     four = finish(start(4, tmp_path / "run", folder / "data"))
     assert four["devices"] == 4
-    np.testing.assert_allclose(four["losses"], expected["losses"], rtol=1e-5)
+    same_losses(four, expected)
     ours, theirs = predictions(tmp_path / "run"), predictions(folder / "run")
     np.testing.assert_allclose([ours[k] for k in theirs], list(theirs.values()), rtol=1e-4)
     # The finished checkpoints of four devices are restored and evaluated by one.
@@ -70,7 +77,7 @@ def test_two_processes_train_evaluate_every_video_once_and_save(one_device, tmp_
     both = [start(1, tmp_path / "run", folder / "data", address, 2, i) for i in range(2)]
     results = [finish(process) for process in both]
     assert results[0]["devices"] == 2
-    np.testing.assert_allclose(results[0]["losses"], expected["losses"], rtol=1e-5)
+    same_losses(results[0], expected)
     ours, theirs = predictions(tmp_path / "run"), predictions(folder / "run")
     np.testing.assert_allclose([ours[k] for k in theirs], list(theirs.values()), rtol=1e-4)
     assert sorted(int(p.name) for p in (tmp_path / "run" / "checkpoints").iterdir() if p.name.isdigit())[-1] == STEPS
