@@ -20,11 +20,9 @@ class ScoreTask:
     def __init__(self, config: Config):
         """Reads what it needs from ``config``."""
         self.config = config
-        self.columns: tuple[str, ...] = ("score",)
-        if config.head.name == "dae_mt":
-            self.columns += ("difficulty",)
-        if config.head.target == "judges":
-            self.columns += ("judges",)
+        make_head = HEADS[config.head.name]
+        # The head itself knows what it reads; its number of features does not matter for that.
+        self.columns = nnx.eval_shape(lambda: make_head(1, config.head, None, nnx.Rngs(0))).columns
 
     def make_model(self, labels: Arrays | None, rngs: nnx.Rngs, axis_name: str | None) -> ClipModel:
         """I3D and head."""
