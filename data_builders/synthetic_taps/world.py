@@ -34,9 +34,9 @@ SLOWEST = 1.7  # factor that the worst slowing puts on the period
 NATURAL_OPENING = (0.36, 0.54)  # of the frame's side: 13 to 19 pixels of 36
 LARGEST_DECREMENT = 0.6  # share of the opening that the worst decrement loses by the end
 MOST_HALTS = 4
-HALT_FRAMES = (6.0, 14.0)
-JITTER = (0.03, 0.18)  # from cycle to cycle, as a share of period and opening, by irregularity
-ROUNDNESS = 0.97  # of the triangular wave's turns: 1 is sharp
+HALT_FRAMES = (5.0, 9.0)
+JITTER = (0.02, 0.1)  # from cycle to cycle, as a share of period and opening, by irregularity
+ROUNDNESS = 0.99  # of the triangular wave's turns: 1 is sharp
 
 _PATIENT_STREAM, _SIDE_STREAM, _VIDEO_STREAM, _PIXEL_STREAM = 1, 2, 3, 4
 _SHIFT = 4  # fractional bits of the coordinates that OpenCV takes
