@@ -62,10 +62,11 @@ class _LocalInfo(tfds.core.DatasetInfo):
 class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """Subclass as `Builder` in `<name>/<name>_dataset_builder.py`.
 
-    Set VERSION, BUILDER_CONFIGS (one default config), SPLITS; implement `video_specs` and `renderer`.
+    Set VERSION, BUILDER_CONFIGS (the first is the default), SPLITS; implement `video_specs` and `renderer`.
     """
 
     SPLITS: Sequence[str] = ("train", "test")
+    UNLABELLED_SPLITS: Sequence[str] = ()  # their score is None
     workers: int | None = None  # processes; None: one a core; 0: render in this one
     raw_dir: Path  # set before `video_specs` for builders with MANUAL_DOWNLOAD_INSTRUCTIONS
 
@@ -168,7 +169,7 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
                 writers[split] = RecordWriter(self.data_dir, self.name, split)
                 rows += self._write_split(split, some, pool, writers[split], fingerprint)
         shards = {split: writer.close() for split, writer in writers.items()}
-        table = make_table(rows)
+        table = make_table(rows, self.UNLABELLED_SPLITS)
         self.info.metadata.update(
             self.describe(),
             table=table,
@@ -214,8 +215,9 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         return rows
 
 
-def make_table(rows: list[dict[str, Any]]) -> Table:
-    """Columns from rows; DataError on missing columns, repeated ids (also across splits), NaN scores."""
+def make_table(rows: list[dict[str, Any]], unlabelled: Sequence[str] = ()) -> Table:
+    """Columns from rows; DataError on missing columns, repeated ids (also across splits), and scores that are NaN
+    outside the `unlabelled` splits, or given in them."""
     for row in rows:
         if missing := [name for name in REQUIRED_COLUMNS if name not in row]:
             raise DataError(f"video {row.get('id')!r}: the renderer's row lacks {', '.join(missing)}")
@@ -225,7 +227,10 @@ def make_table(rows: list[dict[str, Any]]) -> Table:
     if repeated := {id_: where for id_, where in splits.items() if len(where) > 1}:
         listed = ", ".join(f"{id_} ({' and '.join(where)})" for id_, where in repeated.items())
         raise DataError(f"the same id more than once: {listed}; every video needs its own id and one split")
-    if bad := [row["id"] for row in rows if row["score"] is None or not math.isfinite(row["score"])]:
+    labelled = [row for row in rows if row["split"] not in unlabelled]
+    if given := [row["id"] for row in rows if row["split"] in unlabelled and row["score"] is not None]:
+        raise DataError(f"videos of an unlabelled split with a score: {', '.join(given)}")
+    if bad := [row["id"] for row in labelled if row["score"] is None or not math.isfinite(row["score"])]:
         raise DataError(f"the score is not a number for: {', '.join(bad)}; correct or exclude these videos")
     names = sorted({name for row in rows for name in row}, key=lambda name: (name not in REQUIRED_COLUMNS, name))
     return {name: [_plain(row.get(name)) for row in rows] for name in names}

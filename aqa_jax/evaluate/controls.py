@@ -109,8 +109,8 @@ def compare(store: VideoStore, window: int, *, bootstrap: int = 1000, seed: int 
     """Every control, fitted on the whole split "train" and scored on "test": {name: score_metrics of it}.
 
     With difficulties a ridge comes twice: on the score, and, as DAE-MT has it, on score / difficulty with the
-    prediction multiplied by the difficulty. If the table has `true_quality`, the scores without the judges'
-    noise give the ceiling that no model can exceed.
+    prediction multiplied by the difficulty. If the table has `true_quality` or `severity`, the scores without the
+    judges' noise give the ceiling that no model can exceed.
     """
     table = store.table
     train, test = table.rows("train"), table.rows("test")
@@ -127,8 +127,8 @@ def compare(store: VideoStore, window: int, *, bootstrap: int = 1000, seed: int 
         if given:
             quality, _ = ridge(features, (score / difficulty)[train], test_features[name])
             predictions[f"{label}, times difficulty"] = quality * difficulty[test]
-    if "true_quality" in table.names:
-        true_score = table.column("true_quality") * factor
+    if truth := [name for name in ("true_quality", "severity") if name in table.names]:
+        true_score = table.column(truth[0]) * factor
         predictions["noise ceiling"] = straight_line(true_score[train], score[train], true_score[test])
     return {
         name: score_metrics(score[test], mean, ids=table.column("id")[test], bootstrap=bootstrap, seed=seed)

@@ -11,11 +11,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 
-FRAMES = 160  # stored frames
+from aqa_jax.errors import ConfigError
+
+FRAMES = 160  # of a video
+FEWEST_FRAMES = 64  # below, there would be no room for the halts
 SIZE = 36  # pixels a side: room for crops of 32
 MOVEMENTS = ("tap", "step")
 SIDES = ("left", "right")
@@ -33,13 +37,15 @@ NATURAL_PERIOD = (25.0, 31.0)  # frames a cycle, without slowing
 SLOWEST = 1.7  # factor that the worst slowing puts on the period
 NATURAL_OPENING = (0.36, 0.54)  # of the frame's side: 13 to 19 pixels of 36
 LARGEST_DECREMENT = 0.6  # share of the opening that the worst decrement loses by the end
-MOST_HALTS = 4
+MOST_HALTS = 4  # in 160 frames
 HALT_FRAMES = (5.0, 9.0)
 JITTER = (0.02, 0.1)  # from cycle to cycle, as a share of period and opening, by irregularity
 ROUNDNESS = 0.99  # of the triangular wave's turns: 1 is sharp
 
 _PATIENT_STREAM, _SIDE_STREAM, _VIDEO_STREAM, _PIXEL_STREAM = 1, 2, 3, 4
 _SHIFT = 4  # fractional bits of the coordinates that OpenCV takes
+
+Draw = Callable[[np.ndarray, float], None]  # onto a canvas, at an opening
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +73,7 @@ class Video:
     patient: Patient
     movement: str
     side: str
+    num_frames: int
     factors: dict[str, float]
     severity: float  # 0..4
     score: int  # the severity as a rater sees it
@@ -78,6 +85,11 @@ class Video:
     view: dict[str, float]
 
     @property
+    def halted(self) -> float:
+        """Frames in halts, all together."""
+        return sum(length for _, length in self.halts)
+
+    @property
     def rate(self) -> float:
         """Cycles a second at 25 frames a second, halts aside."""
         return FRAMES_PER_SECOND / self.period
@@ -85,6 +97,15 @@ class Video:
 
 def _uniform(z: float) -> float:
     return 0.5 * (1 + math.erf(z / math.sqrt(2)))
+
+
+def check(*, side: str = "right", movement: str = "tap", num_frames: int = FRAMES) -> None:
+    """ConfigError, unless there is such a side and movement, and enough frames."""
+    for what, value, known in (("side", side, SIDES), ("movement", movement, MOVEMENTS)):
+        if value not in known:
+            raise ConfigError(f"there is no {what} {value!r}; there are {' and '.join(known)}")
+    if num_frames < FEWEST_FRAMES:
+        raise ConfigError(f"a video has {FEWEST_FRAMES} frames or more, got {num_frames}")
 
 
 def sample_patient(seed: int, patient_id: int) -> Patient:
@@ -107,13 +128,17 @@ def sample_patient(seed: int, patient_id: int) -> Patient:
     )
 
 
-def sample_video(seed: int, index: int, patient_id: int, side: str = "right", *, movement: str = "tap") -> Video:
+def sample_video(
+    seed: int, index: int, patient_id: int, side: str = "right", *, movement: str = "tap", num_frames: int = FRAMES
+) -> Video:
     """Draw the truth of video ``index``: a visit of a patient who moves the hand (or faces the way) of ``side``.
 
     The severity of a patient's videos differs by side and by visit.
+
+    Raises:
+      ConfigError: no such side or movement, or fewer than 64 frames.
     """
-    if side not in SIDES or movement not in MOVEMENTS:
-        raise ValueError(f"side is one of {SIDES} and movement of {MOVEMENTS}, got {side!r} and {movement!r}")
+    check(side=side, movement=movement, num_frames=num_frames)
     patient = sample_patient(seed, patient_id)
     of_side = np.random.default_rng([seed, _SIDE_STREAM, patient_id, SIDES.index(side)]).standard_normal()
     rng = np.random.default_rng([seed, _VIDEO_STREAM, index])
@@ -125,9 +150,9 @@ def sample_video(seed: int, index: int, patient_id: int, side: str = "right", *,
     total = sum(weight * factors[name] for name, weight in FACTORS.items())
     severity = 4 * _uniform((total - CENTRE) / SPREAD)
     score = int(np.clip(round(severity + RATER_SIGMA * rng.standard_normal()), 0, 4))
-    count = int(factors["hesitation"] * (MOST_HALTS + 1) * 0.999)
-    # One halt in each of equal parts of the video: halts never touch.
-    part = FRAMES / max(count, 1)
+    count = int(factors["hesitation"] * (MOST_HALTS * num_frames / FRAMES + 1) * 0.999)
+    # One halt in each of equal parts of the video: halts never overlap.
+    part = num_frames / max(count, 1)
     halts = []
     for k in range(count):
         length = rng.uniform(*HALT_FRAMES)
@@ -138,6 +163,7 @@ def sample_video(seed: int, index: int, patient_id: int, side: str = "right", *,
         patient=patient,
         movement=movement,
         side=side,
+        num_frames=num_frames,
         factors=factors,
         severity=severity,
         score=score,
@@ -157,22 +183,22 @@ def sample_video(seed: int, index: int, patient_id: int, side: str = "right", *,
     )
 
 
-def motion(video: Video, num_frames: int = FRAMES) -> np.ndarray:
+def motion(video: Video) -> np.ndarray:
     """The opening in each frame, float [T] in units of the frame's side: 0 closed (tap), or signed (step)."""
     rng = np.random.default_rng([video.seed, _PIXEL_STREAM, video.index])
-    t = np.arange(num_frames, dtype=np.float64)
-    halted = np.zeros(num_frames)
+    t = np.arange(video.num_frames, dtype=np.float64)
+    halted = np.zeros_like(t)
     for start, length in video.halts:
         halted += np.clip(t - start, 0, length)
     moving = t - halted
-    cycles = int(num_frames / video.period) * 2 + 4
+    cycles = int(video.num_frames / video.period) * 2 + 4
     lengths = video.period * np.exp(video.jitter * np.clip(rng.standard_normal(cycles), -2, 2))
     sizes = np.exp(video.jitter * np.clip(rng.standard_normal(cycles), -2, 2))
     ends = np.concatenate([[0], np.cumsum(lengths)]) - video.view["phase"] * lengths[0]
     phase = np.interp(moving, ends, np.arange(cycles + 1))
     # The size changes where the fingers meet (phase .5), so that the movement has no jump.
     size = sizes[np.floor(phase + 0.5).astype(int)] * video.opening
-    size = np.minimum(size, NATURAL_OPENING[1] * 1.12) * (1 - video.decrement * t / (FRAMES - 1))
+    size = np.minimum(size, NATURAL_OPENING[1] * 1.12) * (1 - video.decrement * t / t[-1])
     wave = np.arcsin(ROUNDNESS * np.cos(2 * math.pi * phase)) / math.asin(ROUNDNESS)
     return size * (0.5 + 0.5 * wave) if video.movement == "tap" else size * wave
 
@@ -193,7 +219,7 @@ def _heading(angle: float) -> np.ndarray:
     return np.array([math.cos(angle), -math.sin(angle)])
 
 
-def _hand(video: Video, plate: np.ndarray, skin: np.ndarray, sleeve: np.ndarray):
+def _hand(video: Video, plate: np.ndarray, skin: np.ndarray, sleeve: np.ndarray) -> Draw:
     """Draw what rests of a hand, and return what draws the fingers at an opening."""
     patient, view = video.patient, video.view
     scale = patient.scale * view["scale"]
@@ -215,7 +241,7 @@ def _hand(video: Video, plate: np.ndarray, skin: np.ndarray, sleeve: np.ndarray)
     return fingers
 
 
-def _legs(video: Video, plate: np.ndarray, skin: np.ndarray, sleeve: np.ndarray):
+def _legs(video: Video, plate: np.ndarray, skin: np.ndarray, sleeve: np.ndarray) -> Draw:
     """Draw what rests of a walker, and return what draws the legs at an opening."""
     patient, view = video.patient, video.view
     scale = patient.scale * view["scale"]
@@ -233,7 +259,7 @@ def _legs(video: Video, plate: np.ndarray, skin: np.ndarray, sleeve: np.ndarray)
     return legs
 
 
-def render(video: Video, *, size: int = SIZE, num_frames: int = FRAMES) -> np.ndarray:
+def render(video: Video, *, size: int = SIZE) -> np.ndarray:
     """Draw a video: uint8 [T, size, size, 3], RGB; at any size the same movement."""
     finer = 4 if size <= 64 else 2  # drawn this much larger, then averaged: movement below a pixel shows
     light = video.view["light"]
@@ -242,15 +268,16 @@ def render(video: Video, *, size: int = SIZE, num_frames: int = FRAMES) -> np.nd
     )
     plate = np.empty((size * finer, size * finer, 3), np.uint8)
     plate[:] = np.round(background)
-    draw = (_hand if video.movement == "tap" else _legs)(video, plate, skin, sleeve)
-    frames = np.empty((num_frames, size, size, 3), np.uint8)
+    scene = _hand if video.movement == "tap" else _legs
+    draw = scene(video, plate, skin, sleeve)
+    frames = np.empty((video.num_frames, size, size, 3), np.uint8)
     canvas = np.empty_like(plate)
-    for i, opening in enumerate(motion(video, num_frames)):
+    for i, opening in enumerate(motion(video)):
         np.copyto(canvas, plate)
         draw(canvas, float(opening))
         cv2.resize(canvas, (size, size), dst=frames[i], interpolation=cv2.INTER_AREA)
     rng = np.random.default_rng([video.seed, _PIXEL_STREAM, video.index, 1])
-    grain = (rng.standard_normal((num_frames, SIZE, SIZE), np.float32) * GRAIN).round().astype(np.int16)
+    grain = (rng.standard_normal((video.num_frames, SIZE, SIZE), np.float32) * GRAIN).round().astype(np.int16)
     if size != SIZE:
         grain = np.stack([cv2.resize(g, (size, size), interpolation=cv2.INTER_NEAREST) for g in grain])
     noisy = np.clip(frames + grain[..., None], 0, 255).astype(np.uint8)
