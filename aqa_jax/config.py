@@ -17,6 +17,9 @@ from ml_collections import ConfigDict
 
 from aqa_jax.errors import ConfigError
 
+# The backbone's Inception modules.
+BLOCKS = tuple(f"Mixed_{name}" for name in ("3b", "3c", "4b", "4c", "4d", "4e", "4f", "5b", "5c"))
+
 
 def _key(default: Any, doc: str, *, choices: tuple = (), low: float | None = None, high: float | None = None) -> Any:
     metadata = {"doc": doc, "choices": choices, "low": low, "high": high}
@@ -38,11 +41,15 @@ class DataConfig:
     clip_starts: tuple[int, ...] = _key(
         (0, 10, 20, 30, 40, 50, 60, 70, 80, 87), "first frame of each clip in the window"
     )
+    clip_stride: int = _key(1, "from one frame of a clip to its next", low=1)
     max_shift: int = _key(6, "random temporal shift of the window in training: 0 to this many frames", low=0)
-    crop: int = _key(224, "side of the square centre crop, in pixels", low=8)
+    crop: int = _key(224, "side of the square crop, in pixels", low=8)
+    random_crop: bool = _key(False, "crop anywhere in training; in the centre otherwise")
     flip: bool = _key(True, "random horizontal flip in training")
     normalisation: str = _key("imagenet", "of RGB values", choices=("imagenet", "minus_one_to_one"))
     shuffle_time: bool = _key(False, "shuffle the frames of every window: a control, the score must need the motion")
+    still: bool = _key(False, "every frame of a clip is its first: a control, nothing that needs time can be told")
+    training_split: str = _key("train", "splits of the dataset to train on, joined by +, as in train+unlabelled")
     validation_fraction: float = _key(
         0.1, "share of the training split held out to choose the epoch", low=0.0, high=0.9
     )
@@ -73,6 +80,35 @@ class ModelConfig:
     )
     dtype: str = _key("auto", "compute dtype; auto: bfloat16 on GPU and TPU", choices=("auto", "float32", "bfloat16"))
     kernels: str = _key("auto", "form of the 3-D operations; auto: by platform", choices=("auto", "plain", "cpu"))
+
+
+@dataclasses.dataclass(frozen=True)
+class AdapterConfig:
+    """What is added to the backbone, to train a few parameters instead of all."""
+
+    kind: str = _key(
+        "none",
+        "3d: PECoP's 3D-Adapters; lora: low-rank updates of the convolutions",
+        choices=("none", "3d", "lora"),
+    )
+    blocks: tuple[str, ...] = _key(BLOCKS, "Inception modules that get one")
+    ratio: int = _key(4, "3d: channels of a block per channel of the bottleneck", low=1)
+    zero_scale: bool = _key(False, "3d: start as the identity; False: scales of 1, as published")
+    depthwise: bool = _key(False, "3d: 1x1x1 then depthwise 3x3x3 in the bottleneck, instead of one grouped 3x3x3")
+    rank: int = _key(4, "lora: rank of an update", low=1)
+    file: str = _key("", "an adapter file to start from: adapters and running statistics for config.model.weights")
+
+
+@dataclasses.dataclass(frozen=True)
+class VsppConfig:
+    """PECoP's pretext task: one segment of a clip is played at another pace; which one, and at what pace?"""
+
+    segments: int = _key(4, "equal segments of a clip", low=2)
+    base_step: int = _key(1, "frames that the other segments advance by (PECoP: 3 for gait)", low=1)
+    paces: tuple[int, ...] = _key((1, 2, 3, 4, 5), "frames that the segment may advance by; base_step is left out")
+    faithful: bool = _key(False, "as PECoP's code: 9 fast frames of 8, clips that run over the video's end, 5 classes")
+    dropout: float = _key(0.5, "of the features, before both heads", low=0.0, high=0.95)
+    colour_jitter: float = _key(0.0, "brightness, contrast and saturation change by up to this share", low=0, high=0.9)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +176,11 @@ class TrainConfig:
     batch_size: int = _key(8, "videos a step, over all devices and hosts", low=1)
     epochs: float = _key(100.0, "passes over the training videos; ignored if steps is set", low=0.0)
     steps: int = _key(0, "steps; 0: as epochs says", low=0)
-    trainable: str = _key("all", "what is trained", choices=("all", "head"))
+    trainable: str = _key(
+        "all",
+        "what is trained beside the head: all, nothing (head), adapters, norm (scales and shifts), bias",
+        choices=("all", "head", "adapters", "norm", "bias"),
+    )
     evaluate_every: int = _key(0, "steps between evaluations, each followed by a checkpoint; 0: every epoch", low=0)
     checkpoint_every: int = _key(0, "steps between further checkpoints; 0: none", low=0)
     log_every: int = _key(10, "steps between lines of the log", low=1)
@@ -175,11 +215,15 @@ class Config:
     """All keys."""
 
     task: str = _key(
-        "score", "score: videos to scores; motion: pretrain on rendered motion", choices=("score", "motion")
+        "score",
+        "score: videos to scores; vspp: PECoP's pretext task, without labels; motion: rendered motion",
+        choices=("score", "vspp", "motion"),
     )
     seed: int = _key(0, "of initial weights, order, augmentation, sampling and the validation split", low=0)
     data: DataConfig = _key(DataConfig(), "")
     model: ModelConfig = _key(ModelConfig(), "")
+    adapter: AdapterConfig = _key(AdapterConfig(), "")
+    vspp: VsppConfig = _key(VsppConfig(), "")
     head: HeadConfig = _key(HeadConfig(), "")
     motion: MotionConfig = _key(MotionConfig(), "")
     optimizer: OptimizerConfig = _key(OptimizerConfig(), "")
@@ -251,8 +295,8 @@ def _check_together(config: Config) -> None:
     data, head = config.data, config.head
     if not data.clip_starts:
         raise ConfigError("config.data.clip_starts is empty: name the first frame of at least one clip.")
-    last = max(data.clip_starts) + data.clip_length
-    if last > data.window or min(data.clip_starts) < 0:
+    last = max(data.clip_starts) + (data.clip_length - 1) * data.clip_stride + 1
+    if config.task != "vspp" and (last > data.window or min(data.clip_starts) < 0):
         raise ConfigError(
             f"config.data.clip_starts {data.clip_starts} with clip_length {data.clip_length} leave the window of "
             f"{data.window} frames: raise config.data.window to {last} or move the clips."
@@ -261,6 +305,7 @@ def _check_together(config: Config) -> None:
         raise ConfigError(f"config.head.hidden must be two widths, as DAE's head has, not {head.hidden}.")
     if head.target == "judges" and head.name != "dae_mt":
         raise ConfigError("config.head.target=judges needs config.head.name=dae_mt: dae regresses the final score.")
+    _check_adapter(config)
     if config.task == "motion" and not config.motion.columns:
         raise ConfigError("config.motion.columns is empty: name the columns that task=motion regresses.")
     if data.validation_fraction == 0 and config.evaluate.selection == "best_on_validation":
@@ -270,6 +315,19 @@ def _check_together(config: Config) -> None:
         )
     if config.evaluate.selection == "best_on_test" and not config.evaluate.track_test:
         raise ConfigError("config.evaluate.selection=best_on_test needs config.evaluate.track_test=True.")
+
+
+def _check_adapter(config: Config) -> None:
+    adapter, trainable = config.adapter, config.train.trainable
+    unknown = [block for block in adapter.blocks if block not in BLOCKS]
+    if unknown:
+        raise ConfigError(f"config.adapter.blocks has no {', '.join(unknown)}; the blocks are {', '.join(BLOCKS)}.")
+    if trainable == "adapters" and (adapter.kind == "none" or not adapter.blocks):
+        raise ConfigError("config.train.trainable=adapters, but there are none: set config.adapter.kind=3d or lora.")
+    if adapter.kind == "none" and adapter.file:
+        raise ConfigError("config.adapter.file needs config.adapter.kind: 3d or lora, as the file was trained with.")
+    if config.task == "vspp" and config.data.shuffle_time and config.data.still:
+        raise ConfigError("config.data.shuffle_time and config.data.still are two controls: choose one.")
 
 
 def walk(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, str]]:

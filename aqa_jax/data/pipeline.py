@@ -14,7 +14,7 @@ import grain
 import numpy as np
 
 from aqa_jax.data import cores
-from aqa_jax.data.sampling import ClipWindow
+from aqa_jax.data.sampling import Sampler
 from aqa_jax.data.video_store import VideoStore
 from aqa_jax.errors import ConfigError, DataError
 
@@ -32,12 +32,13 @@ class Plan(NamedTuple):
     frames: np.ndarray | None  # int [S, T]
     crop: tuple[int, int, int, int]  # top, left, height, width
     flip: bool
+    labels: tuple[int, ...] = ()
 
 
 def train_iterator(
     store: VideoStore,
     rows: np.ndarray,
-    window: ClipWindow,
+    window: Sampler,
     *,
     columns: Sequence[str] = ("score", "difficulty", "judges"),
     batch_size: int,
@@ -49,6 +50,7 @@ def train_iterator(
     process_index: int = 0,
     process_count: int = 1,
     shuffle_time: bool = False,
+    still: bool = False,
     buffer_bytes: int = BUFFER_BYTES,
 ) -> grain.DatasetIterator:
     """Endless shuffled batches of one process; saved and restored with
@@ -72,11 +74,12 @@ def train_iterator(
       process_index: this process, from 0.
       process_count: number of processes.
       shuffle_time: permute the frames of each window: the control that takes the motion away.
+      still: every frame of a clip is its first: the control that leaves no time at all.
       buffer_bytes: limit of the batches decoded ahead; at least one is.
 
     Returns:
-      Iterator of dicts: video uint8 [B, S, T, H, W, 3] RGB, row int32 [B], and float32 [B] or [B, J] a
-      column.
+      Iterator of dicts: video uint8 [B, S, T, H, W, 3] RGB, row int32 [B], float32 [B] or [B, J] a column,
+      and int32 [B] for each of the window's labels.
 
     Raises:
       DataError: videos shorter than the window (all named), a crop larger than the frames, no such column.
@@ -87,7 +90,7 @@ def train_iterator(
     if random_crop and size == store.frame_size:
         random_crop = False
     planner = _TrainPlanner(
-        store.table.column("num_frames"), store.frame_size, window, size, random_crop, flip, shuffle_time
+        store.table.column("num_frames"), store.frame_size, window, size, random_crop, flip, shuffle_time, still
     )
     decoder = _Decoder(store, window, size, columns, threads)
     stream = grain.MapDataset.source(rows).seed(seed).shuffle().repeat(_EPOCHS).random_map(planner)
@@ -107,7 +110,7 @@ class eval_iterator:
         self,
         store: VideoStore,
         rows: np.ndarray,
-        window: ClipWindow,
+        window: Sampler,
         *,
         columns: Sequence[str] = ("score", "difficulty", "judges"),
         batch_size: int,
@@ -117,6 +120,7 @@ class eval_iterator:
         process_count: int = 1,
         views: int = 1,
         shuffle_time: bool = False,
+        still: bool = False,
         seed: int = 0,
         buffer_bytes: int = BUFFER_BYTES,
     ):
@@ -130,10 +134,10 @@ class eval_iterator:
 
         def plan(item: tuple[int, int]) -> Plan:
             row, view = item
-            frames = window.evaluate(int(num_frames[row]), int(eval_start[row]), view, views)
+            frames, labels = window.fixed(int(num_frames[row]), int(eval_start[row]), row, view, views, seed)
             if shuffle_time:
                 frames = window.shuffled(frames, np.random.default_rng((seed, row)))
-            return Plan(row, view, frames, crop, False)
+            return Plan(row, view, _stilled(frames) if still else frames, crop, False, labels)
 
         def batch(index: int) -> list[Plan]:
             first = index * batch_size * process_count + process_index
@@ -156,17 +160,19 @@ class _TrainPlanner(grain.transforms.RandomMap):
         self,
         num_frames: np.ndarray,
         frame_size: tuple[int, int],
-        window: ClipWindow,
+        window: Sampler,
         size: tuple[int, int],
         random_crop: bool,
         flip: bool,
         shuffle_time: bool,
+        still: bool,
     ):
         self._num_frames, self._frame_size, self._window, self._size = num_frames, frame_size, window, size
         self._random_crop, self._flip, self._shuffle_time = random_crop, flip, shuffle_time
+        self._still = still
 
     def random_map(self, row: int, rng: np.random.Generator) -> Plan:
-        frames = self._window.train(int(self._num_frames[row]), rng)
+        frames, labels = self._window.draw(int(self._num_frames[row]), rng)
         flip = self._flip and bool(rng.integers(2))
         crop = _centre(self._frame_size, self._size)
         if self._random_crop:
@@ -175,7 +181,11 @@ class _TrainPlanner(grain.transforms.RandomMap):
             crop = (top, left, *self._size)
         if self._shuffle_time:
             frames = self._window.shuffled(frames, rng)
-        return Plan(int(row), 0, frames, crop, flip)
+        return Plan(int(row), 0, _stilled(frames) if self._still else frames, crop, flip, labels)
+
+
+def _stilled(frames: np.ndarray) -> np.ndarray:
+    return np.broadcast_to(frames[:, :1], frames.shape)
 
 
 class _Decoder:
@@ -184,13 +194,14 @@ class _Decoder:
     def __init__(
         self,
         store: VideoStore,
-        window: ClipWindow,
+        window: Sampler,
         size: tuple[int, int],
         columns: Sequence[str],
         threads: int | None,
         masked: bool = False,
     ):
         self._store, self._masked = store, masked
+        self._labels = window.labels
         self._shape = (window.num_clips, window.clip_length, *size, 3)
         self._threads = threads or cores()
         self._columns = {name: _numbers(store, name) for name in columns}
@@ -206,6 +217,8 @@ class _Decoder:
         if self._masked:
             batch["view"] = np.array([plan.view for plan in plans], np.int32)
             batch["mask"] = (rows >= 0).astype(np.float32)
+        for k, name in enumerate(self._labels):
+            batch[name] = np.array([plan.labels[k] if plan.row >= 0 else 0 for plan in plans], np.int32)
         for name, values in self._columns.items():
             batch[name] = values[rows]
             batch[name][rows < 0] = 0
@@ -236,7 +249,7 @@ def _numbers(store: VideoStore, name: str) -> np.ndarray:
     return values.astype(np.float32)
 
 
-def _checked(store: VideoStore, rows: np.ndarray, window: ClipWindow) -> np.ndarray:
+def _checked(store: VideoStore, rows: np.ndarray, window: Sampler) -> np.ndarray:
     rows = np.asarray(rows)
     if not len(rows):
         raise DataError("no rows to read")

@@ -1,10 +1,50 @@
 """Which frames of a video a model sees: index arithmetic only, no pixels."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from aqa_jax.errors import ConfigError, DataError
+
+
+class Sampler(Protocol):
+    """Chooses the frames of one example; `frames` are int64 [S, T], `labels` one class for each name.
+
+    Attributes:
+      labels: names of what a draw decides beside the frames.
+    """
+
+    labels: tuple[str, ...]
+
+    @property
+    def window(self) -> int:
+        """Frames that a video must have."""
+        ...
+
+    @property
+    def num_clips(self) -> int:
+        """Number of clips, S."""
+        ...
+
+    @property
+    def clip_length(self) -> int:
+        """Frames of a clip, T."""
+        ...
+
+    def draw(self, num_frames: int, rng: np.random.Generator) -> tuple[np.ndarray, tuple[int, ...]]:
+        """Frames and labels for training."""
+        ...
+
+    def fixed(
+        self, num_frames: int, eval_start: int, row: int, view: int, views: int, seed: int
+    ) -> tuple[np.ndarray, tuple[int, ...]]:
+        """Frames and labels of one view for a test: the same every time."""
+        ...
+
+    def shuffled(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """The same frames without their order."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -18,6 +58,7 @@ class ClipWindow:
       window: frames of the window.
       clip_length: frames of one clip, T.
       clip_starts: first frame of each of the S clips, counted from the window's first.
+      clip_stride: from one frame of a clip to its next.
       max_shift: in training the window starts at 0..max_shift, or as far as the video reaches.
     """
 
@@ -25,11 +66,16 @@ class ClipWindow:
     clip_length: int = 16
     clip_starts: tuple[int, ...] = (0, 10, 20, 30, 40, 50, 60, 70, 80, 87)
     max_shift: int = 6
+    clip_stride: int = 1
+
+    labels = ()
 
     def __post_init__(self) -> None:
         if not self.clip_starts or self.clip_length < 1 or self.max_shift < 0 or min(self.clip_starts) < 0:
             raise ConfigError(f"impossible clips: {self}")
-        if (end := max(self.clip_starts) + self.clip_length) > self.window:
+        if self.clip_stride < 1:
+            raise ConfigError(f"a clip cannot advance by {self.clip_stride} frames")
+        if (end := max(self.clip_starts) + (self.clip_length - 1) * self.clip_stride + 1) > self.window:
             raise ConfigError(f"the last clip ends at frame {end}, the window has {self.window} frames")
 
     @property
@@ -45,7 +91,7 @@ class ClipWindow:
 
     def frames(self, start: int) -> np.ndarray:
         """Frame numbers of the clips of a window that starts at `start`, int64 [S, T]."""
-        return start + np.array(self.clip_starts)[:, None] + np.arange(self.clip_length)
+        return start + np.array(self.clip_starts)[:, None] + np.arange(self.clip_length) * self.clip_stride
 
     def train(self, num_frames: int, rng: np.random.Generator) -> np.ndarray:
         """Frame numbers for training, int64 [S, T]: the window at a random shift."""
@@ -63,6 +109,16 @@ class ClipWindow:
         if not 0 <= eval_start <= num_frames - self.window:
             raise DataError(f"a window of {self.window} frames from frame {eval_start} leaves the {num_frames} stored")
         return self.frames(eval_start)
+
+    def draw(self, num_frames: int, rng: np.random.Generator) -> tuple[np.ndarray, tuple[int, ...]]:
+        """See `train`."""
+        return self.train(num_frames, rng), ()
+
+    def fixed(
+        self, num_frames: int, eval_start: int, row: int, view: int, views: int, seed: int
+    ) -> tuple[np.ndarray, tuple[int, ...]]:
+        """See `evaluate`."""
+        return self.evaluate(num_frames, eval_start, view, views), ()
 
     def shuffled(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """The same clips after permuting the window's frames: a control without the motion."""

@@ -14,7 +14,7 @@ from scipy import stats
 from aqa_jax.errors import DataError, RunError
 from aqa_jax.evaluate import calibration
 
-HIGHER_IS_BETTER = {"rho": True, "tau": True, "mean_r2": True} | dict.fromkeys(
+HIGHER_IS_BETTER = dict.fromkeys(("rho", "tau", "mean_r2", "mean_accuracy"), True) | dict.fromkeys(
     ("rl2", "l2", "mae", "nll", "crps"), False
 )
 """Metrics by which a step can be selected, and their direction."""

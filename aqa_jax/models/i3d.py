@@ -15,6 +15,7 @@ import numpy as np
 from flax import nnx
 
 from aqa_jax.models import initializers, primitives
+from aqa_jax.models.adapters import Adapter3D, AdapterSettings, LowRank
 
 BNMode = Literal["frozen", "batch"]
 
@@ -131,19 +132,24 @@ def _last_axis(values: jax.Array, like: jax.Array) -> jax.Array:
 class Conv(nnx.Module):
     """A bias-free 3-D convolution's kernel, ``[kt, kh, kw, C, O]``, He-initialised."""
 
-    def __init__(self, in_channels: int, out_channels: int, size: tuple[int, int, int], rngs: nnx.Rngs):
-        """Makes a kernel of ``size`` (time, height, width)."""
+    def __init__(self, in_channels: int, out_channels: int, size: tuple[int, int, int], rngs: nnx.Rngs, rank: int = 0):
+        """Makes a kernel of ``size`` (time, height, width), with an update of ``rank`` unless that is 0."""
         shape = (*size, in_channels, out_channels)
         std = math.sqrt(2.0 / (math.prod(size) * in_channels))
         self.kernel = nnx.Param(initializers.normal(rngs.params(), shape, std))
+        self.low_rank = LowRank(shape, rank, rngs) if rank else None
+
+    def weights(self) -> jax.Array:
+        """The kernel, with its low-rank update if there is one."""
+        return self.kernel[...] if self.low_rank is None else self.low_rank(self.kernel[...])
 
 
 class Unit(nnx.Module):
     """Convolution, batch normalisation, ReLU: the originals' ``Unit3D``."""
 
-    def __init__(self, in_channels, out_channels, size, strides, net: "Settings", rngs: nnx.Rngs):
+    def __init__(self, in_channels, out_channels, size, strides, net: "Settings", rngs: nnx.Rngs, rank: int = 0):
         """Makes a unit with a kernel of ``size`` and ``strides`` in (time, height, width)."""
-        self.conv = Conv(in_channels, out_channels, size, rngs)
+        self.conv = Conv(in_channels, out_channels, size, rngs, rank)
         self.bn = BatchNorm(out_channels, net.dialect)
         self.size, self.strides, self.net = size, strides, net
 
@@ -151,7 +157,7 @@ class Unit(nnx.Module):
         """[B, T, H, W, C] -> [B, T', H', W', O]."""
         static = self.net.dialect.static_padding
         pads = [same_padding(n, k, s, static) for n, k, s in zip(x.shape[1:4], self.size, self.strides, strict=True)]
-        x = primitives.conv3d(x, self.conv.kernel[...], self.strides, pads, self.net.form)
+        x = primitives.conv3d(x, self.conv.weights(), self.strides, pads, self.net.form)
         return jax.nn.relu(self.bn(x, mode, self.net.axis_name))
 
 
@@ -167,16 +173,22 @@ class Classifier(nnx.Module):
 class Mixed(nnx.Module):
     """An Inception module: four branches, concatenated (names as in piergiaj/pytorch-i3d)."""
 
-    def __init__(self, in_channels: int, channels: tuple[int, ...], net: "Settings", rngs: nnx.Rngs):
-        """Makes the branches; ``channels`` as in :data:`MIXED`, already scaled."""
+    def __init__(
+        self, in_channels: int, channels: tuple[int, ...], net: "Settings", rngs: nnx.Rngs, name: str = "Mixed_3b"
+    ):
+        """Makes the branches; ``channels`` as in :data:`MIXED`, already scaled; ``name`` decides on an adapter."""
         c, one, three, stride = channels, (1, 1, 1), (3, 3, 3), (1, 1, 1)
-        self.b0 = Unit(in_channels, c[0], one, stride, net, rngs)
-        self.b1a = Unit(in_channels, c[1], one, stride, net, rngs)
-        self.b1b = Unit(c[1], c[2], three, stride, net, rngs)
-        self.b2a = Unit(in_channels, c[3], one, stride, net, rngs)
-        self.b2b = Unit(c[3], c[4], three, stride, net, rngs)
-        self.b3b = Unit(in_channels, c[5], one, stride, net, rngs)
+        kind = net.adapters.of(name)
+        rank = net.adapters.rank if kind == "lora" else 0
+        self.b0 = Unit(in_channels, c[0], one, stride, net, rngs, rank)
+        self.b1a = Unit(in_channels, c[1], one, stride, net, rngs, rank)
+        self.b1b = Unit(c[1], c[2], three, stride, net, rngs, rank)
+        self.b2a = Unit(in_channels, c[3], one, stride, net, rngs, rank)
+        self.b2b = Unit(c[3], c[4], three, stride, net, rngs, rank)
+        self.b3b = Unit(in_channels, c[5], one, stride, net, rngs, rank)
         self.net = net
+        width = c[0] + c[2] + c[4] + c[5]
+        self.adapter = Adapter3D(width, net.adapters, net.form, rngs) if kind == "3d" else None
 
     def __call__(self, x: jax.Array, mode: BNMode) -> jax.Array:
         """[B, T, H, W, C] -> [B, T, H, W, sum of the branches]."""
@@ -187,16 +199,25 @@ class Mixed(nnx.Module):
             self.b2b(self.b2a(x, mode), mode),
             self.b3b(pooled, mode),
         )
-        return jnp.concatenate(branches, axis=-1)
+        x = jnp.concatenate(branches, axis=-1)
+        return x if self.adapter is None else self.adapter(x)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What every layer must know: the dialect, the form of the kernels, the mapped axis that batch statistics span."""
+    """What every layer must know.
+
+    Attributes:
+      dialect: of the weights.
+      form: of the kernels.
+      axis_name: the mapped axis that batch statistics span.
+      adapters: what is added to the blocks.
+    """
 
     dialect: Dialect
     form: primitives.Form = "auto"
     axis_name: str | None = None
+    adapters: AdapterSettings = AdapterSettings()  # noqa: RUF009  (frozen)
 
 
 def max_pool(x: jax.Array, window, strides, net: Settings) -> jax.Array:
@@ -222,7 +243,7 @@ class I3D(nnx.Module):
 
     def __init__(
         self, *, rngs: nnx.Rngs, dialect: str = "piergiaj", width: float = 1.0, num_classes: int = 0,
-        form: primitives.Form = "auto", axis_name: str | None = None,
+        form: primitives.Form = "auto", axis_name: str | None = None, adapters: AdapterSettings | None = None,
     ):  # fmt: skip
         """Makes the network.
 
@@ -233,8 +254,9 @@ class I3D(nnx.Module):
           num_classes: logits of a classifier on top (400 in the Kinetics files); 0 for none.
           form: of the kernels, see :mod:`aqa_jax.models.primitives`.
           axis_name: mapped axis over which batch statistics are taken.
+          adapters: what is added to the Inception modules; None: nothing.
         """
-        net = Settings(DIALECTS[dialect], form, axis_name)
+        net = Settings(DIALECTS[dialect], form, axis_name, adapters or AdapterSettings())
         c64, c192 = scaled(64, width), scaled(192, width)
         self.Conv3d_1a_7x7 = Unit(3, c64, (7, 7, 7), (2, 2, 2), net, rngs)
         self.Conv3d_2b_1x1 = Unit(c64, c64, (1, 1, 1), (1, 1, 1), net, rngs)
@@ -242,7 +264,7 @@ class I3D(nnx.Module):
         channels = c192
         for name, published in MIXED.items():
             branches = tuple(scaled(c, width) for c in published)
-            setattr(self, name, Mixed(channels, branches, net, rngs))
+            setattr(self, name, Mixed(channels, branches, net, rngs, name))
             channels = branches[0] + branches[2] + branches[4] + branches[5]
         self.feature_size = channels
         self.net = net

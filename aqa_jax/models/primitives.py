@@ -9,6 +9,7 @@ Layouts: activations ``[B, T, H, W, C]``, kernels ``[kt, kh, kw, C, O]``. Paddin
 for each of T, H, W.
 """
 
+import itertools
 from collections.abc import Sequence
 from functools import partial
 from typing import Literal
@@ -59,6 +60,97 @@ def _conv3d_by_2d(x, kernel, strides, padding):
         stacked, flat_kernel, strides[1:], list(padding[1:]), dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
     return y.reshape(batch, out_time, *y.shape[1:])
+
+
+def grouped_conv3d(x: jax.Array, kernel: jax.Array, padding: Padding, form: Form = "auto") -> jax.Array:
+    """Cross-correlation at stride 1 where each output channel sees a few neighbouring input channels.
+
+    Args:
+      x: [B, T, H, W, G * r].
+      kernel: [kt, kh, kw, r, G]; output channel g sees the input channels g * r to g * r + r - 1.
+      padding: zeros before and after T, H, W.
+      form: XLA's own grouped convolution, or (CPU, where its weight gradient takes minutes) a loop over the taps.
+
+    Returns:
+      [B, T', H', W', G] in the dtype of ``x``.
+    """
+    kernel = kernel.astype(x.dtype)
+    if resolve_form(form) == "plain":
+        return lax.conv_general_dilated(
+            x, kernel, (1, 1, 1), list(padding), dimension_numbers=("NDHWC", "DHWIO", "NDHWC"),
+            feature_group_count=kernel.shape[4],
+        )  # fmt: skip
+    return _grouped_by_taps(x, kernel, tuple(map(tuple, padding)))
+
+
+def _taps(sizes, window, padding) -> jax.Array:
+    """Offsets [N, 3] of the taps that see more than padding."""
+    out = [n + sum(p) - k + 1 for n, k, p in zip(sizes, window, padding, strict=True)]
+    kept = []
+    for tap in itertools.product(*map(range, window)):
+        spans = zip(tap, sizes, padding, out, strict=True)
+        if all(k + o > low and k < low + n for k, n, (low, _), o in spans):
+            kept.append(tap)
+    return jnp.array(kept).reshape(-1, 3)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _grouped_by_taps(x, kernel, padding):
+    planes = _planes(x, kernel.shape[3], padding)
+    shape = _out_shape(planes.shape[1:], kernel.shape)
+    offsets = _taps(x.shape[1:4], kernel.shape[:3], padding)
+
+    def add(i, total):
+        t, h, w = offsets[i]
+        seen = lax.dynamic_slice(planes, (0, 0, t, h, w, 0), (planes.shape[0], *shape))
+        return total + (seen * _rows(kernel[t, h, w], seen)).sum(0)
+
+    return lax.fori_loop(0, len(offsets), add, jnp.zeros(shape, x.dtype))
+
+
+def _planes(x, per_group, padding):
+    """[B, T, H, W, G * r] -> [r, B, T', H', W', G], padded: the channels of a group as planes."""
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    return jnp.moveaxis(x.reshape(*x.shape[:-1], -1, per_group), -1, 0)
+
+
+def _out_shape(padded, kernel_shape):
+    batch, *sizes, groups = padded
+    return (batch, *(n - k + 1 for n, k in zip(sizes, kernel_shape[:3], strict=True)), groups)
+
+
+def _rows(tap, like):
+    """[r, G] -> [r, 1, 1, 1, 1, G]."""
+    return tap.reshape(tap.shape[0], *(1,) * (like.ndim - 2), tap.shape[1])
+
+
+def _grouped_fwd(x, kernel, padding):
+    return _grouped_by_taps(x, kernel, padding), (x, kernel)
+
+
+def _grouped_bwd(padding, residuals, g):
+    x, kernel = residuals
+    planes = _planes(x, kernel.shape[3], padding)
+    offsets = _taps(x.shape[1:4], kernel.shape[:3], padding)
+    shape = (planes.shape[0], *g.shape)
+
+    def add(i, totals):
+        dplanes, dkernel = totals
+        t, h, w = offsets[i]
+        at = (0, 0, t, h, w, 0)
+        seen = lax.dynamic_slice(planes, at, shape)
+        dkernel = dkernel.at[t, h, w].set((seen * g[None]).sum((1, 2, 3, 4)))
+        there = lax.dynamic_slice(dplanes, at, shape)
+        return lax.dynamic_update_slice(dplanes, there + g[None] * _rows(kernel[t, h, w], there), at), dkernel
+
+    zeros = jnp.zeros_like(planes), jnp.zeros_like(kernel)
+    dplanes, dkernel = lax.fori_loop(0, len(offsets), add, zeros)
+    dx = jnp.moveaxis(dplanes, 0, -1).reshape(*dplanes.shape[1:5], -1)
+    inside = [slice(None), *(slice(low, low + n) for (low, _), n in zip(padding, x.shape[1:4], strict=True))]
+    return dx[tuple(inside)], dkernel
+
+
+_grouped_by_taps.defvjp(_grouped_fwd, _grouped_bwd)
 
 
 def max_pool3d(

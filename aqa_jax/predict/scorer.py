@@ -8,15 +8,15 @@ import numpy as np
 
 from aqa_jax import config as config_lib
 from aqa_jax.config import Config
-from aqa_jax.errors import CheckpointError, ConfigError
-from aqa_jax.evaluate.selection import select
+from aqa_jax.errors import ConfigError
 from aqa_jax.files import read_json
 from aqa_jax.models.score_model import ClipModel
 from aqa_jax.models.scores import ScoreDistribution
 from aqa_jax.predict.predict import InputFormat
+from aqa_jax.tasks.base import clip_window
 from aqa_jax.tasks.score import ScoreTask
-from aqa_jax.train.checkpoints import Checkpoints
-from aqa_jax.train.run import TRAINED_ON, Run, restored_like
+from aqa_jax.train.chosen import restore_chosen
+from aqa_jax.train.run import TRAINED_ON, Run
 
 
 class RunScorer:
@@ -34,15 +34,7 @@ class RunScorer:
             raise ConfigError(f"{workdir} was trained with config.task={config.task}: it does not score videos.")
         self.run = Run(config)
         self.trained_on = read_json(workdir / "trained_on.json", TRAINED_ON)
-        checkpoints = Checkpoints(workdir / "checkpoints")
-        try:
-            if not checkpoints.steps():
-                raise CheckpointError(f"{workdir} has no checkpoint: train it first, with --mode train.")
-            history = checkpoints.progress(checkpoints.steps()[-1])["history"]
-            self.selection = select(history, config.evaluate.selection, self.run.task.monitor)
-            self._state = checkpoints.restore_state(self.selection.step, restored_like(self.run))
-        finally:
-            checkpoints.close()
+        self.selection, self._state = restore_chosen(self.run, workdir)
         task, assembler = ScoreTask(config), self.run.assembler
         self._score = jax.jit(lambda state, batch: task.distribution(cast(ClipModel, assembler.merge(state)), batch))
 
@@ -55,7 +47,7 @@ class RunScorer:
     def input_format(self) -> InputFormat:
         """What :meth:`score` takes, for the decoder."""
         crop = self.run.config.data.crop
-        return InputFormat(self.run.window, tuple(self.trained_on["frame_size"]), (crop, crop))
+        return InputFormat(clip_window(self.run.config), tuple(self.trained_on["frame_size"]), (crop, crop))
 
     def describe(self) -> dict[str, Any]:
         """What identifies the model in a result file."""

@@ -9,6 +9,8 @@ import numpy as np
 from flax import nnx
 
 from aqa_jax.config import Config
+from aqa_jax.data.sampling import ClipWindow, Sampler
+from aqa_jax.models.adapters import AdapterSettings, Kind
 from aqa_jax.models.i3d import I3D, BNMode
 from aqa_jax.models.primitives import Form
 
@@ -23,6 +25,8 @@ class Task(Protocol):
     """
 
     columns: tuple[str, ...]
+    window: Sampler
+    """Which frames an example consists of; its labels are int32 arrays [B] of the batch."""
     monitor: str
     """The figure of :meth:`report` that chooses the epoch; higher is better."""
 
@@ -48,8 +52,20 @@ class Task(Protocol):
 def make_backbone(config: Config, rngs: nnx.Rngs, axis_name: str | None) -> I3D:
     """The I3D that ``config.model`` describes."""
     model = config.model
-    form = cast(Form, model.kernels)
-    return I3D(rngs=rngs, dialect=model.dialect, width=model.width, form=form, axis_name=axis_name)
+    adapter = config.adapter
+    adapters = AdapterSettings(
+        cast(Kind, adapter.kind), adapter.blocks, adapter.ratio, adapter.rank, adapter.zero_scale, adapter.depthwise
+    )
+    return I3D(
+        rngs=rngs, dialect=model.dialect, width=model.width, form=cast(Form, model.kernels), axis_name=axis_name,
+        adapters=adapters,
+    )  # fmt: skip
+
+
+def clip_window(config: Config) -> ClipWindow:
+    """The clips that a score is read from."""
+    data = config.data
+    return ClipWindow(data.window, data.clip_length, data.clip_starts, data.max_shift, data.clip_stride)
 
 
 def compute_dtype(config: Config) -> jnp.dtype:

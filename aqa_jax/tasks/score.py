@@ -9,7 +9,7 @@ from aqa_jax.evaluate.metrics import score_metrics
 from aqa_jax.models.heads import HEADS
 from aqa_jax.models.score_model import ClipModel
 from aqa_jax.models.scores import ScoreDistribution
-from aqa_jax.tasks.base import Arrays, Batch, compute_dtype, make_backbone, training_mode
+from aqa_jax.tasks.base import Arrays, Batch, clip_window, compute_dtype, make_backbone, training_mode
 
 
 class ScoreTask:
@@ -20,6 +20,7 @@ class ScoreTask:
     def __init__(self, config: Config):
         """Reads what it needs from ``config``."""
         self.config = config
+        self.window = clip_window(config)
         make_head = HEADS[config.head.name]
         # The head itself knows what it reads; its number of features does not matter for that.
         self.columns = nnx.eval_shape(lambda: make_head(1, config.head, None, nnx.Rngs(0))).columns

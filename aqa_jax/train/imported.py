@@ -4,18 +4,17 @@ import json
 from pathlib import Path
 
 import numpy as np
-from flax import traverse_util
 
 from aqa_jax import config as config_lib
 from aqa_jax import weights
 from aqa_jax.config import Config
-from aqa_jax.errors import CheckpointError, ConfigError
-from aqa_jax.evaluate.selection import select
+from aqa_jax.errors import ConfigError
 from aqa_jax.files import write_json
 from aqa_jax.train import state as states
 from aqa_jax.train.checkpoints import Checkpoints
+from aqa_jax.train.chosen import restore_chosen
 from aqa_jax.train.initial import with_file
-from aqa_jax.train.run import Run, restored_like
+from aqa_jax.train.run import Run
 
 
 def import_weights(config: Config, source: Path, output: Path) -> str:
@@ -65,19 +64,9 @@ def run_backbone(workdir: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The flat backbone of the checkpoint that a run's selection rule chooses, and where it came from."""
     config = config_lib.resolve(config_lib.read_json(workdir / "config.json"))
     run = Run(config)
-    checkpoints = Checkpoints(workdir / "checkpoints")
-    try:
-        if not checkpoints.steps():
-            raise CheckpointError(f"{workdir} has no checkpoint: train it first, with --mode train.")
-        history = checkpoints.progress(checkpoints.steps()[-1])["history"]
-        chosen = select(history, config.evaluate.selection, run.task.monitor)
-        state = checkpoints.restore_state(chosen.step, restored_like(run))
-    finally:
-        checkpoints.close()
-    merged: dict[tuple[str, ...], np.ndarray] = {}
-    for group in ("trainable", "frozen", "stats"):
-        merged |= traverse_util.flatten_dict(state[group])
-    flat = {"/".join(path): np.asarray(leaf) for path, leaf in merged.items() if path[0] == "i3d"}
+    chosen, state = restore_chosen(run, workdir)
+    merged = states.flat(state, ("trainable", "frozen", "stats"))
+    flat = {path: np.asarray(leaf) for path, leaf in merged.items() if path.startswith("i3d/")}
     metadata = {
         "source": f"{config.task} on {config.data.builder}",
         "config_hash": config_lib.fingerprint(config),

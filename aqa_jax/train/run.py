@@ -13,10 +13,10 @@ from aqa_jax import config as config_lib
 from aqa_jax.config import Config
 from aqa_jax.data import build, splits
 from aqa_jax.data.pipeline import eval_iterator, train_iterator
-from aqa_jax.data.sampling import ClipWindow
 from aqa_jax.data.video_store import VideoStore
 from aqa_jax.errors import ConfigError, DataError
 from aqa_jax.files import write_json
+from aqa_jax.models.adapters import TUNING
 from aqa_jax.tasks import make_task
 from aqa_jax.train import step as steps
 from aqa_jax.train.state import Assembler, State
@@ -42,10 +42,8 @@ class Run:
         """Raises ConfigError or DataError where ``config`` cannot work."""
         self.config = config
         self.task = make_task(config)
-        data = config.data
-        self.window = ClipWindow(data.window, data.clip_length, data.clip_starts, data.max_shift)
-        trainable = (lambda path: True) if config.train.trainable == "all" else (lambda path: path[0] == "head")
-        self.assembler = Assembler(lambda: self.make_model(None), trainable)
+        self.window = self.task.window
+        self.assembler = Assembler(lambda: self.make_model(None), TUNING[config.train.trainable])
 
     def make_model(self, labels: Any) -> nnx.Module:
         """The task's model; ``labels`` of the training videos, or None where the weights come from a checkpoint."""
@@ -69,9 +67,10 @@ class Run:
 
     @cached_property
     def rows(self) -> dict[str, np.ndarray]:
-        """Rows of ``train``, ``validation`` (carved from the training split) and ``test``."""
+        """Rows of ``train``, ``validation`` (carved from the splits to train on) and ``test``."""
         data, table = self.config.data, self.store.table
-        train, validation = table.rows("train"), np.zeros(0, np.int64)
+        chosen = [table.rows(split) for split in data.training_split.split("+")]
+        train, validation = np.unique(np.concatenate(chosen)), np.zeros(0, np.int64)
         if data.validation_fraction:
             by = "group" if data.validation_by == "group" else "random"
             train, validation = splits.carve(
@@ -113,8 +112,9 @@ class Run:
         return train_iterator(
             self.store, self.rows["train"], self.window, columns=self.task.columns,
             batch_size=train.batch_size // jax.process_count(), seed=self.config.seed, crop_size=data.crop,
-            flip=data.flip, threads=data.threads or None, process_index=jax.process_index(),
-            process_count=jax.process_count(), shuffle_time=data.shuffle_time,
+            flip=data.flip, random_crop=data.random_crop, threads=data.threads or None,
+            process_index=jax.process_index(), process_count=jax.process_count(), shuffle_time=data.shuffle_time,
+            still=data.still,
         )  # fmt: skip
 
     def batches_of(self, split: str) -> eval_iterator:
@@ -126,7 +126,7 @@ class Run:
             self.store, self.rows[split], self.window, columns=self.task.columns,
             batch_size=max(-(-wanted // devices), 1) * devices, crop_size=data.crop, threads=data.threads or None,
             process_index=jax.process_index(), process_count=jax.process_count(), views=evaluate.views,
-            shuffle_time=data.shuffle_time, seed=self.config.seed,
+            shuffle_time=data.shuffle_time, still=data.still, seed=self.config.seed,
         )  # fmt: skip
 
     @cached_property

@@ -21,11 +21,11 @@ GROUPS = ("trainable", "frozen", "stats", "constants")
 class Assembler:
     """Splits a model into a :data:`State`'s groups once, and makes the module again inside a trace."""
 
-    def __init__(self, make_model: Callable[[], nnx.Module], trainable: Callable[[tuple[str, ...]], bool]):
-        """Args: ``make_model`` builds the module; ``trainable`` says of a parameter's path if it is trained."""
+    def __init__(self, make_model: Callable[[], nnx.Module], trainable: Callable[[tuple[str, ...], Any], bool]):
+        """``make_model`` builds the module; ``trainable`` says of a parameter (path, variable) if it is trained."""
 
         def wanted(path, variable):
-            return isinstance(variable, nnx.Param) and trainable(tuple(map(str, path)))
+            return isinstance(variable, nnx.Param) and trainable(tuple(map(str, path)), variable)
 
         self._filters = (wanted, nnx.Param, nnx.BatchStat, Constant)
         self._make_model = make_model

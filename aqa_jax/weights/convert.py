@@ -52,7 +52,9 @@ class Report:
 
 
 def group_of(target: str) -> str:
-    """The part of the model that a leaf belongs to: "i3d", "i3d/logits" or "head"."""
+    """The part of the model that a leaf belongs to: "i3d", "i3d/logits", "i3d/adapters" or "head"."""
+    if "/adapter/" in target or "/low_rank/" in target:
+        return "i3d/adapters"
     return "i3d/logits" if target.startswith("i3d/logits/") else target.partition("/")[0]
 
 

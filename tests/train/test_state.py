@@ -22,7 +22,7 @@ class Tiny(nnx.Module):
         return self.head(self.i3d(x)) * self.unit[...]
 
 
-def assembler(trainable=lambda path: path[0] == "head"):
+def assembler(trainable=lambda path, variable: path[0] == "head"):
     return Assembler(Tiny, trainable)
 
 
