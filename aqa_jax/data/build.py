@@ -35,10 +35,9 @@ def builder_class(name: str) -> type[VideoDatasetBuilder]:
 
 
 def make_config(cls: type[VideoDatasetBuilder], options: Mapping[str, Any]) -> VideoBuilderConfig:
-    """The default config with `options` changed; its name, a folder on disk, tells them apart."""
-    default = cls.BUILDER_CONFIGS[0]
-    known = default.options()
-    changed = {}
+    """The nearest named config with `options` changed; its name, a folder on disk, tells them apart."""
+    known = cls.BUILDER_CONFIGS[0].options()
+    wanted = dict(known)
     for key, value in options.items():
         if key not in known:
             near = get_close_matches(key, known, n=1)
@@ -46,13 +45,16 @@ def make_config(cls: type[VideoDatasetBuilder], options: Mapping[str, Any]) -> V
                 f"{cls.name} has no option {key!r}"
                 + (f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(known)}")
             )
-        value = _typed(value, type(known[key]), f"{cls.name}: option {key!r}")
-        if value != known[key]:
-            changed[key] = value
-    if not changed:
-        return default
+        wanted[key] = _typed(value, type(known[key]), f"{cls.name}: option {key!r}")
+
+    def changes(config: VideoBuilderConfig) -> dict[str, Any]:
+        return {key: wanted[key] for key, value in config.options().items() if wanted[key] != value}
+
+    nearest = min(cls.BUILDER_CONFIGS, key=lambda config: len(changes(config)))
+    if not (changed := changes(nearest)):
+        return nearest
     digest = hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:8]
-    return dataclasses.replace(default, name=f"{default.name}-{digest}", **changed)
+    return dataclasses.replace(nearest, name=f"{nearest.name}-{digest}", **changed)
 
 
 def _typed(value: Any, kind: type, what: str) -> Any:

@@ -21,6 +21,7 @@ import numpy as np
 from aqa_jax.errors import DecodeError
 
 __all__ = [
+    "check_video",
     "count_frames",
     "cv2",
     "decode_jpeg",
@@ -107,6 +108,12 @@ def _check_count(path: PathLike, capture: cv2.VideoCapture, count: int, accept_d
             f"{path}: damaged: {count} of {claimed} frames can be decoded; "
             "repair or re-encode it, or accept damaged videos to use what there is"
         )
+
+
+def check_video(path: PathLike) -> None:
+    """Open a video without decoding it; DecodeError when it is none, or is cut off. Damage inside goes unseen."""
+    with _opened(path):
+        pass
 
 
 def count_frames(path: PathLike, *, accept_damaged: bool = False) -> int:
