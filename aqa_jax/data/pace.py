@@ -41,8 +41,15 @@ class PaceWindow:
         if self.faithful and max(self.paces) > PUBLISHED_PACES:
             raise ConfigError(f"the published classes are the paces 1 to {PUBLISHED_PACES}, not {self.paces}")
 
-    labels = ("segment", "pace")
-    num_clips = 1
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The two classes of an example."""
+        return "segment", "pace"
+
+    @property
+    def num_clips(self) -> int:
+        """One clip an example."""
+        return 1
 
     @property
     def window(self) -> int:

@@ -9,13 +9,12 @@ from aqa_jax.errors import ConfigError, DataError
 
 
 class Sampler(Protocol):
-    """Chooses the frames of one example; `frames` are int64 [S, T], `labels` one class for each name.
+    """Chooses the frames of one example; `frames` are int64 [S, T], `labels` one class for each name."""
 
-    Attributes:
-      labels: names of what a draw decides beside the frames.
-    """
-
-    labels: tuple[str, ...]
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of what a draw decides beside the frames."""
+        ...
 
     @property
     def window(self) -> int:
@@ -68,8 +67,6 @@ class ClipWindow:
     max_shift: int = 6
     clip_stride: int = 1
 
-    labels = ()
-
     def __post_init__(self) -> None:
         if not self.clip_starts or self.clip_length < 1 or self.max_shift < 0 or min(self.clip_starts) < 0:
             raise ConfigError(f"impossible clips: {self}")
@@ -77,6 +74,11 @@ class ClipWindow:
             raise ConfigError(f"a clip cannot advance by {self.clip_stride} frames")
         if (end := max(self.clip_starts) + (self.clip_length - 1) * self.clip_stride + 1) > self.window:
             raise ConfigError(f"the last clip ends at frame {end}, the window has {self.window} frames")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """None: the frames are all that is drawn."""
+        return ()
 
     @property
     def num_clips(self) -> int:

@@ -25,10 +25,13 @@ class Task(Protocol):
     """
 
     columns: tuple[str, ...]
-    window: Sampler
-    """Which frames an example consists of; its labels are int32 arrays [B] of the batch."""
     monitor: str
     """The figure of :meth:`report` that chooses the epoch; higher is better."""
+
+    @property
+    def window(self) -> Sampler:
+        """Which frames an example consists of; the sampler's labels are int32 arrays [B] of the batch."""
+        ...
 
     def make_model(self, labels: Arrays | None, rngs: nnx.Rngs, axis_name: str | None) -> nnx.Module:
         """The model for training videos with these labels (one array per column; None: constants are restored)."""
