@@ -28,14 +28,14 @@ GRAIN = 2.0  # standard deviation of the pixel noise, in grey levels
 
 # Weights of the factors of severity; each is uniform in 0 (none) .. 1 (worst).
 FACTORS = {"slowing": 0.35, "decrement": 0.3, "hesitation": 0.25, "irregularity": 0.1}
-SHARED = 0.15  # correlation of the factors of one video
+SHARED = 0.1  # correlation of the factors of one video
 PATIENT_SHARE, SIDE_SHARE = 0.4, 0.2  # parts of the shared variance; the visit has the rest
-CENTRE, SPREAD = 0.53, 0.2  # of the weighted sum that becomes a severity
+CENTRE, SPREAD = 0.53, 0.19  # of the weighted sum that becomes a severity
 RATER_SIGMA = 0.3  # of the rater's error, in points of severity
 
-NATURAL_PERIOD = (25.0, 31.0)  # frames a cycle, without slowing
+NATURAL_PERIOD = (24.0, 34.0)  # frames a cycle, without slowing
 SLOWEST = 1.7  # factor that the worst slowing puts on the period
-NATURAL_OPENING = (0.36, 0.54)  # of the frame's side: 13 to 19 pixels of 36
+NATURAL_OPENING = (0.32, 0.56)  # of the frame's side: 12 to 20 pixels of 36
 LARGEST_DECREMENT = 0.6  # share of the opening that the worst decrement loses by the end
 MOST_HALTS = 4  # in 160 frames
 HALT_FRAMES = (5.0, 9.0)
@@ -168,7 +168,7 @@ def sample_video(
         severity=severity,
         score=score,
         period=patient.period * rng.uniform(0.95, 1.05) * SLOWEST ** factors["slowing"],
-        opening=float(np.clip(patient.opening * rng.uniform(0.92, 1.08), 0.34, 0.56)),
+        opening=float(np.clip(patient.opening * rng.uniform(0.92, 1.08), 0.3, 0.58)),
         decrement=LARGEST_DECREMENT * factors["decrement"],
         halts=tuple(halts),
         jitter=JITTER[0] + (JITTER[1] - JITTER[0]) * factors["irregularity"],
