@@ -8,6 +8,10 @@ MIXED_BRANCHES = {
     "b0": "branch_0", "b1a": "branch_1.0", "b1b": "branch_1.1", "b2a": "branch_2.0", "b2b": "branch_2.1",
     "b3b": "branch_3.1",
 }  # fmt: skip
+ADAPTER = {
+    "down/kernel": "conv1.weight", "down/bias": "conv1.bias", "up/kernel": "conv2.weight", "up/bias": "conv2.bias",
+    "scale": "se",
+}  # fmt: skip
 
 
 def _rng(text: str) -> np.random.Generator:
@@ -33,6 +37,9 @@ def array(name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 def original_key(path: str, style: str) -> str:
     """The originals' state-dict key of our ``path`` below ``i3d/``, in the ``hassony2`` or ``piergiaj`` style."""
+    block, adapter, rest = path.partition("/adapter/")
+    if adapter:
+        return f"{block.lower()}.tuning_module.{ADAPTER[rest]}"
     *unit, group, leaf = path.split("/")
     if unit == [] and group == "logits":
         unit, group = ["logits"], "conv"
