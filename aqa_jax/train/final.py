@@ -107,10 +107,15 @@ def protocol(run: Run) -> str:
         f"{data.builder}: published test split",
         f"validation: {validation}",
         f"{evaluate.views} view(s) a video",
-        f"score: {'the mean' if evaluate.point == 'mean' else 'one sample'}",
     ]
+    if run.config.task == "score":
+        parts.append(f"score: {'the mean' if evaluate.point == 'mean' else 'one sample'}")
+    if data.training_split != "train":
+        parts.append(f"trained on the splits {data.training_split}")
     if data.shuffle_time:
         parts.append("frames of every window SHUFFLED (control)")
+    if data.still:
+        parts.append("every frame of a clip is its FIRST (control)")
     return "; ".join(parts)
 
 
@@ -123,9 +128,11 @@ def summary(content: dict[str, Any]) -> str:
             continue
         figures = selection["test"]
         mark = " <- headline" if rule == content["selection"]["rule"] else ""
-        names = [n for n in ("rho", "rl2", "mae", "coverage_90", "mean_r2") if figures.get(n) is not None]
+        names = [n for n in ("rho", "rl2", "mae", "coverage_90", "mean_r2", "segment_accuracy", "pace_accuracy") if figures.get(n) is not None]
         shown = ", ".join(f"{n} {figures[n]:.4f}" for n in names)
-        interval = (figures.get("confidence") or {}).get("rho")
-        shown += f", rho's 95 % interval [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
+        intervals = figures.get("confidence") or {}
+        for name in ("rho", "segment_accuracy", "pace_accuracy"):
+            if (interval := intervals.get(name)) is not None:
+                shown += f", {name}'s 95 % interval [{interval[0]:.3f}, {interval[1]:.3f}]"
         lines.append(f"  {rule:<20} step {selection['step']}: {shown}{mark}")
     return "\n".join(lines)

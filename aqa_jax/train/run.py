@@ -142,14 +142,15 @@ class Run:
 
     def trained_on(self) -> dict[str, Any]:
         """What a workdir keeps of its dataset, so that new videos can be scored without it."""
-        scores = self.labels("train").get("score")
+        scores = self.labels("train").get("score", np.zeros(0))
+        scores = scores[np.isfinite(scores)]  # Some videos may have no label.
         return {
             "schema": TRAINED_ON,
             "builder": self.config.data.builder,
             "fingerprint": self.store.metadata["fingerprint"],
             "frame_size": list(self.store.frame_size),
             "videos": {split: len(rows) for split, rows in self.rows.items()},
-            "score_range": None if scores is None else [float(scores.min()), float(scores.max())],
+            "score_range": [float(scores.min()), float(scores.max())] if len(scores) else None,
         }
 
 
