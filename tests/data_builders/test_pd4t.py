@@ -29,8 +29,8 @@ SMALL = {"height": 24, "width": 32, "jpeg_quality": 95, "check_counts": False}
 ALL = {"task": "all", "leak": "exclude"}
 
 
-def read(raw, data_dir, **options):
-    return VideoStore.open(build("pd4t", data_dir=data_dir, raw_dir=raw, options=SMALL | options, workers=0))
+def read(raw, data_dir, workers=0, **options):
+    return VideoStore.open(build("pd4t", data_dir=data_dir, raw_dir=raw, options=SMALL | options, workers=workers))
 
 
 def numbers(store, id_):
@@ -242,6 +242,6 @@ def test_validation_shares_no_patient(tmp_path):
 
 @pytest.mark.parametrize("layout", ["videos", "frames"])
 def test_dummy_data(tmp_path, layout):
-    store = read(DUMMY, tmp_path, layout=layout, **ALL)
+    store = read(DUMMY, tmp_path, workers=1, layout=layout, **ALL)
     assert len(store.table) == 5 + 4 and store.metadata["layout"] == layout
     assert numbers(store, "hand_15-002976_r_003") == list(range(9))
