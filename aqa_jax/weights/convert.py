@@ -13,6 +13,7 @@ from aqa_jax.weights.rules import FILLS, STYLES, Rule, detect_style
 _STEM_KERNEL = "i3d/Conv3d_1a_7x7/conv/kernel"
 _STEM_CHANNELS = 64
 _MAX_SHOWN = 10
+ADAPTERS = "i3d/adapters"
 
 
 @dataclass
@@ -40,6 +41,10 @@ class Report:
         parts += [f"{len(self.left)} leaves left as they were"] * bool(self.left)
         return ", ".join(parts)
 
+    def groups(self) -> set[str]:
+        """The parts of the model (see `group_of`) that the file filled."""
+        return {group_of(target) for _, _, target in self.used}
+
     def table(self) -> str:
         """Every tensor of the file and every leaf of the model, a line each."""
         rows = [(source, str(list(shape)), "-> " + target) for source, shape, target in self.used]
@@ -54,7 +59,7 @@ class Report:
 def group_of(target: str) -> str:
     """The part of the model that a leaf belongs to: "i3d", "i3d/logits", "i3d/adapters" or "head"."""
     if "/adapter/" in target or "/low_rank/" in target:
-        return "i3d/adapters"
+        return ADAPTERS
     return "i3d/logits" if target.startswith("i3d/logits/") else target.partition("/")[0]
 
 
@@ -72,8 +77,8 @@ def convert(
       source: tensors by their key in the file, as `load_source` gives them.
       targets: shape of every leaf to fill, by its path, e.g. "i3d/Mixed_3b/b1a/conv/kernel".
       kind: key style (a key of `rules.STYLES`); None recognises it.
-      optional: parts ("head", "i3d/logits") that may stay unfilled, as a whole, when the file does not have
-        them. A part of the file that `targets` does not have at all is dropped, and named in the report.
+      optional: parts ("head", "i3d/logits", "i3d/adapters") that may stay unfilled, as a whole, when the file does
+        not have them. A part of the file that `targets` does not have at all is dropped, and named in the report.
       name: of the file, for errors.
 
     Returns:
@@ -98,7 +103,7 @@ def convert(
         elif target is None:
             report.dropped.append((key, array.shape, rule.reason))
         elif target not in targets and group_of(target) not in groups:
-            report.dropped.append((key, array.shape, f"the model has no {group_of(target)}"))
+            report.dropped.append((key, array.shape, _absent(group_of(target))))
         elif target not in targets:
             problems.append(f"{key} belongs to {target}, which the model does not have{_nearest(target, targets)}")
         elif target in origin:
@@ -128,6 +133,12 @@ def convert(
     if problems:
         raise WeightsError(_message(name, problems, kind, source, origin, targets))
     return {target: values[target] for target in targets if target in values}, report
+
+
+def _absent(group: str) -> str:
+    if group == ADAPTERS:
+        return "the model has no adapters (config.adapter.kind: 3d for 3D-Adapters, or lora)"
+    return f"the model has no {group}"
 
 
 def _match(rules: tuple[Rule, ...], key: str, array: np.ndarray) -> tuple[Rule | None, str | None]:
@@ -183,6 +194,8 @@ def _message(
             if outputs != ours[4]:
                 theirs, mine = outputs / _STEM_CHANNELS, ours[4] / _STEM_CHANNELS
                 lines.append(f"It has width {theirs:g}, the model {mine:g}: set config.model.width.")
+    if any("/adapter/" in problem or "/low_rank/" in problem for problem in problems):
+        lines.append("Adapters differ: set config.adapter (kind, blocks, ratio, depthwise, rank) as they were trained.")
     lines += ["  " + problem for problem in problems[:_MAX_SHOWN]]
     lines += [f"  ... and {len(problems) - _MAX_SHOWN} more"] * (len(problems) > _MAX_SHOWN)
     return "\n".join(lines)

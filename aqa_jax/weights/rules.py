@@ -46,8 +46,8 @@ def linear_kernel(value: np.ndarray) -> np.ndarray:
 
 
 def channel_vector(value: np.ndarray) -> np.ndarray:
-    """Sonnet's [1, 1, 1, 1, C] -> [C]; another shape as it is."""
-    return value.reshape(-1) if value.shape[:-1] == (1, 1, 1, 1) else value
+    """Sonnet's [1, 1, 1, 1, C] or torch's [1, C, 1, 1, 1] -> [C]; another shape as it is."""
+    return value.reshape(-1) if value.ndim == 5 and max(value.shape) == value.size else value
 
 
 _STEM = r"onv3d_(1a_7x7|2b_1x1|2c_3x3)"
@@ -60,7 +60,6 @@ _INSIDE = (
 
 _TORCH_EXTRAS = (
     Rule(r".*\.num_batches_tracked", None, reason="a counter of torch's batch norm, used only in its training"),
-    Rule(r".*\.tuning_module\..*", None, reason="PECoP's 3D-Adapters, which this model does not have"),
     Rule(
         r"(?:dae/|head/)?(?:(?:module|dae|head)\.)*(fc1|fch|fc2_mean|fc2_logvar)\.weight",
         r"head/\1/kernel",
@@ -113,6 +112,14 @@ TORCH_STYLES = {
     ),
 }
 TORCH_NORM = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+# Leaves of our 3D-Adapter -> those of PECoP's ``tuning_module``.
+TORCH_ADAPTER = {
+    "down/kernel": "conv1.weight",
+    "down/bias": "conv1.bias",
+    "up/kernel": "conv2.weight",
+    "up/bias": "conv2.bias",
+    "scale": "se",
+}
 
 
 def _torch_rules(style: TorchStyle) -> tuple[Rule, ...]:
@@ -126,6 +133,10 @@ def _torch_rules(style: TorchStyle) -> tuple[Rule, ...]:
         rules.append(Rule(rf"{_INSIDE}{pattern}\.conv3d\.weight", f"{target}/conv/kernel", conv_kernel))
         for ours, theirs in TORCH_NORM.items():
             rules.append(Rule(rf"{_INSIDE}{pattern}\.{style.norm}\.{theirs}", f"{target}/bn/{ours}"))
+    for ours, theirs in TORCH_ADAPTER.items():
+        turn = channel_vector if theirs == "se" else conv_kernel if theirs.endswith("weight") else None
+        pattern = rf"{_INSIDE}{m}{_MIXED}\.tuning_module\.{re.escape(theirs)}"
+        rules.append(Rule(pattern, rf"i3d/Mixed_\1/adapter/{ours}", turn))
     rules.append(Rule(rf"{_INSIDE}{style.logits}\.conv3d\.weight", "i3d/logits/kernel", conv_kernel))
     rules.append(Rule(rf"{_INSIDE}{style.logits}\.conv3d\.bias", "i3d/logits/bias"))
     return (*rules, *_TORCH_EXTRAS)

@@ -101,6 +101,35 @@ def torch_state(
     return {key: rule.parameter(key, shape) for key, shape in shapes.items()} | state
 
 
+def _block_channels(width: float) -> dict[str, int]:
+    return {name: sum(max(1, round(c[i] * width)) for i in (0, 2, 4, 5)) for name, c in INCEPTION.items()}
+
+
+def adapter_targets(width: float = 1.0, ratio: int = 4) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {}
+    for block, channels in _block_channels(width).items():
+        root, narrow = f"i3d/Mixed_{block}/adapter", -(-channels // ratio)
+        shapes |= {f"{root}/down/kernel": (3, 3, 3, ratio, narrow), f"{root}/down/bias": (narrow,)}
+        shapes |= {f"{root}/up/kernel": (1, 1, 1, narrow, channels), f"{root}/up/bias": (channels,)}
+        shapes[f"{root}/scale"] = (channels,)
+    return shapes
+
+
+def adapter_state(width: float = 1.0) -> dict[str, np.ndarray]:
+    """The 3D-Adapters' part of PECoP's state dict."""
+    state = {}
+    for block, channels in _block_channels(width).items():
+        narrow = -(-channels // 4)
+        shapes = {
+            "conv1.weight": (narrow, 4, 3, 3, 3), "conv1.bias": (narrow,), "conv2.weight": (channels, narrow, 1, 1, 1),
+            "conv2.bias": (channels,), "se": (1, channels, 1, 1, 1),
+        }  # fmt: skip
+        for leaf, shape in shapes.items():
+            key = f"mixed_{block}.tuning_module.{leaf}"
+            state[key] = rule.parameter(key, shape)
+    return state
+
+
 def dae_state() -> dict[str, np.ndarray]:
     """The head's state dict as DAE-AQA has it."""
     state = {}

@@ -142,15 +142,39 @@ def test_our_own_keys_come_back_as_they_are(hassony2):
     assert all(np.array_equal(again[key], values[key]) for key in targets)
 
 
-def test_adapters_and_pretext_heads_of_pecop_are_named(hassony2):
-    source = {f"module.model.{key}": value for key, value in hassony2.items()}
-    source["module.model.mixed_3b.tuning_module.se"] = np.ones((1, 32, 1, 1, 1), np.float32)
+def test_a_checkpoint_of_pecop(hassony2):
+    adapters = fakes.adapter_state(WIDTH)
+    source = {f"module.model.{key}": value for key, value in (hassony2 | adapters).items()}
     source["module.logits_p.conv3d.weight"] = np.ones((5, 128, 1, 1, 1), np.float32)
+    values, report = convert(source, fakes.targets(WIDTH) | fakes.adapter_targets(WIDTH))
+    assert_torch_values(values, hassony2, "hassony2")
+    for block in fakes.INCEPTION:
+        ours, theirs = f"i3d/Mixed_{block}/adapter", f"mixed_{block}.tuning_module"
+        for part, conv in (("down", "conv1"), ("up", "conv2")):
+            kernel = np.einsum("oithw->thwio", adapters[f"{theirs}.{conv}.weight"])
+            np.testing.assert_array_equal(values[f"{ours}/{part}/kernel"], kernel)
+            np.testing.assert_array_equal(values[f"{ours}/{part}/bias"], adapters[f"{theirs}.{conv}.bias"])
+        np.testing.assert_array_equal(values[f"{ours}/scale"], adapters[f"{theirs}.se"].ravel())
+    assert report.groups() == {"i3d", "i3d/adapters"}
+    # Into a model without adapters.
     values, report = convert(source, fakes.targets(WIDTH))
     assert_torch_values(values, hassony2, "hassony2")
     reasons = {key: reason for key, _, reason in report.dropped}
-    assert "3D-Adapters" in reasons["module.model.mixed_3b.tuning_module.se"]
+    assert "no adapters (config.adapter.kind" in reasons["module.model.mixed_3b.tuning_module.se"]
     assert "pretext" in reasons["module.logits_p.conv3d.weight"]
+
+
+def test_adapters_that_do_not_fit(hassony2):
+    source = hassony2 | fakes.adapter_state(WIDTH)
+    targets = fakes.targets(WIDTH) | fakes.adapter_targets(WIDTH, ratio=8)
+    message = fails(source, targets)
+    assert "Adapters differ: set config.adapter (kind, blocks, ratio" in message
+    assert "mixed_3b.tuning_module.conv1.weight [8, 4, 3, 3, 3] becomes [3, 3, 3, 4, 8], but" in message
+    message = fails(hassony2 | fakes.adapter_state(0.25), fakes.targets(WIDTH) | fakes.adapter_targets(WIDTH))
+    assert "but i3d/Mixed_3b/adapter/scale is [32]" in message
+    del source["mixed_5c.tuning_module.se"]
+    message = fails(source, fakes.targets(WIDTH) | fakes.adapter_targets(WIDTH), optional=("i3d/adapters",))
+    assert "i3d/Mixed_5c/adapter/scale [128]: no tensor for it" in message
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])

@@ -38,6 +38,27 @@ def test_the_head():
     assert all(np.array_equal(back[key], state[key]) for key in state)
 
 
+def test_pecops_adapters():
+    state = fakes.torch_state("hassony2", WIDTH, counters=False) | fakes.adapter_state(WIDTH)
+    values, _ = convert(state, fakes.targets(WIDTH, classes=400) | fakes.adapter_targets(WIDTH))
+    back = to_torch(values, "hassony2")
+    assert set(back) == set(state)
+    for key, value in state.items():
+        assert back[key].shape == value.shape
+        assert back[key].tobytes() == value.tobytes()
+    with pytest.raises(WeightsError, match="adapter/reduce/kernel: PECoP's 3D-Adapters have no such part"):
+        to_torch({"i3d/Mixed_3b/adapter/reduce/kernel": np.zeros((1, 1, 1, 8, 2))}, "hassony2")
+
+
+def test_a_low_rank_update_is_added_to_its_kernel():
+    root, rng = "i3d/Mixed_3b/b0/conv", np.random.default_rng(0)
+    kernel, down, up = (rng.standard_normal(s).astype(np.float32) for s in ((1, 1, 1, 6, 5), (1, 1, 1, 6, 2), (2, 5)))
+    flat = {f"{root}/kernel": kernel, f"{root}/low_rank/down": down, f"{root}/low_rank/up": up}
+    (name, value), *rest = to_torch(flat, "piergiaj").items()
+    assert (name, rest) == ("Mixed_3b.b0.conv3d.weight", [])
+    np.testing.assert_allclose(value[..., 0, 0, 0], (kernel[0, 0, 0] + down[0, 0, 0] @ up).T, rtol=1e-5)
+
+
 def test_what_cannot_be_exported():
     with pytest.raises(WeightsError, match="key style 'deepmind'; known: hassony2, piergiaj"):
         to_torch({}, "deepmind")
