@@ -58,6 +58,7 @@ class DataConfig:
         "hold out whole groups (athlete, patient, competition) or single videos",
         choices=("group", "video"),
     )
+    repeats: int = _key(1, "times that an epoch goes through the training videos (PECoP: 20)", low=1)
     threads: int = _key(0, "reader threads; 0 for one per core", low=0)
 
 
@@ -163,6 +164,9 @@ class OptimizerConfig:
     schedule: str = _key("constant", "after the warm-up", choices=("constant", "cosine"))
     final_fraction: float = _key(
         0.0, "learning rate at the end of the cosine, as a share of the peak", low=0.0, high=1.0
+    )
+    cosine_length: float = _key(
+        1.0, "length of the cosine as a multiple of the training's; above 1 it is cut short (PECoP: 22 / 8)", low=1.0
     )
     warmup_steps: int = _key(0, "linear warm-up from 0", low=0)
     clip_norm: float = _key(0.0, "global norm that the trainable gradient is clipped to; 0: none", low=0.0)

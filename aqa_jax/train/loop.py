@@ -154,10 +154,11 @@ def _lengths(run: Run) -> tuple[int, int]:
     train, videos = run.config.train, len(run.rows["train"])
     if videos < train.batch_size:
         raise ConfigError(f"config.train.batch_size={train.batch_size}, but there are {videos} training videos.")
-    total = train.steps or math.ceil(train.epochs * videos / train.batch_size)
+    epoch = videos * run.config.data.repeats / train.batch_size
+    total = train.steps or math.ceil(train.epochs * epoch)
     if total < 1:
         raise ConfigError("Nothing to train: set config.train.epochs or config.train.steps.")
-    return total, min(train.evaluate_every or max(round(videos / train.batch_size), 1), total)
+    return total, min(train.evaluate_every or max(round(epoch), 1), total)
 
 
 def _check_devices(config: Config) -> None:

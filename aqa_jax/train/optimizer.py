@@ -15,7 +15,8 @@ def make_schedule(settings: OptimizerConfig, total_updates: int) -> optax.Schedu
     peak = np.float32(settings.learning_rate)
     after = max(total_updates - settings.warmup_steps, 1)
     if settings.schedule == "cosine":
-        main = optax.cosine_decay_schedule(peak, after, settings.final_fraction)
+        length = max(round(after * settings.cosine_length), 1)
+        main = optax.cosine_decay_schedule(peak, length, settings.final_fraction)
     else:
         main = optax.constant_schedule(peak)
     if not settings.warmup_steps:

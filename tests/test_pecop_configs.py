@@ -1,0 +1,120 @@
+"""PECoP's configs: every file and variant resolves, the schedule is the original's, one runs from csv to figures."""
+
+import importlib
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aqa_jax import config as config_lib
+from aqa_jax.data.decode import write_video
+from aqa_jax.errors import ConfigError
+from aqa_jax.modes import Request, train
+from aqa_jax.tasks import make_task
+from aqa_jax.train.checkpoints import Checkpoints
+from aqa_jax.train.optimizer import make_schedule
+from aqa_jax.train.run import Run, restored_like
+from configs import pecop, pecop_pd4t_gait, taps_pretrain
+
+FILES = sorted(p.stem for p in Path(pecop.__file__).parent.glob("*.py") if p.stem not in ("__init__", "from_workdir"))
+STARTED = ("mtl_aqa_dae_mt_pecop", *(f"pd4t_{task}_dae" for task in ("gait", "finger", "hand", "leg", "all")))
+
+
+def words(name):
+    """What may stand after the colon; empty: nothing."""
+    if name.startswith("pecop"):
+        return pecop.VARIANTS
+    return pecop.STARTS if name in STARTED else tuple(taps_pretrain.ARMS) if name == "taps_pretrain" else ()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_config_resolves(name):
+    module = importlib.import_module(f"configs.{name}")
+    plain = config_lib.resolve(module.get_config())
+    make_task(plain)
+    for number, word in enumerate(words(name)):
+        config = config_lib.resolve(module.get_config(word))
+        make_task(config)
+        assert (config == plain) == (number == 0), word
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if words(name) in (pecop.VARIANTS, pecop.STARTS)])
+def test_an_unknown_word_after_the_colon(name):
+    with pytest.raises(ConfigError, match=f"'papr'; this config knows {', '.join(words(name))}"):
+        importlib.import_module(f"configs.{name}").get_config("papr")
+
+
+@pytest.mark.parametrize(("variant", "rate", "low", "epochs"), [
+    ("paper", 1e-3, 1e-6, 8), ("code", 1e-2, 1e-6, 8), ("hpt", 1e-3, 1e-6, 16),
+])  # fmt: skip
+def test_learning_rates_are_those_of_the_original(variant, rate, low, epochs):
+    """After every epoch: torch's CosineAnnealingLR(T_max=22, eta_min=1e-6)."""
+    config = config_lib.resolve(pecop.get_config(variant))
+    assert config.train.epochs == epochs
+    schedule = make_schedule(config.optimizer, epochs * 100)
+    expected = [low + (rate - low) * (1 + math.cos(math.pi * epoch / 22)) / 2 for epoch in range(epochs + 1)]
+    np.testing.assert_allclose([float(schedule(epoch * 100)) for epoch in range(epochs + 1)], expected, rtol=1e-5)
+
+
+def test_adapters_learn_from_the_videos_of_a_csv(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    raw = tmp_path / "PD4T"
+    for split, patients in (("train", ("001", "002", "003")), ("test", ("004",))):
+        lines = []
+        for number, patient in enumerate(patients * 2):
+            visit = f"14-00{number}{patient}"
+            folder = raw / "Videos" / "Gait" / patient
+            folder.mkdir(parents=True, exist_ok=True)
+            write_video(folder / f"{visit}.mp4", rng.integers(0, 256, (20, 36, 64, 3), np.uint8), 25)
+            lines.append(f"{visit}_{patient},20,{number % 3}\n")
+        path = raw / "Annotations" / "Gait" / f"{split}.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(lines))
+    config = pecop_pd4t_gait.get_config()
+    changes = {
+        "data.raw_dir": str(raw),
+        "data.data_dir": str(tmp_path / "data"),
+        "data.options": "task=gait,check_counts=false,height=36,width=64",
+        "data.clip_length": 16,
+        "data.crop": 32,
+        "data.repeats": 2,
+        "data.validation_fraction": 0.3,
+        "model.width": 0.05,
+        "train.batch_size": 2,
+        "train.epochs": 1.0,
+        "evaluate.bootstrap": 10,
+    }
+    config.update_from_flattened_dict(changes)
+    config = config_lib.resolve(config)
+    workdir = tmp_path / "run"
+    assert train(Request(config, workdir)) == 0
+    # An epoch is two passes over the four videos that validation leaves.
+    content = json.loads((workdir / "evaluation" / "metrics.json").read_text())
+    assert content["checkpoint_step"] == 4 and content["videos"] == {"train": 4, "validation": 2, "test": 2}
+    metrics = content["metrics"]
+    assert metrics["paces"] == [1, 2, 4, 5]
+    for name in ("segment", "pace"):
+        assert 0 <= metrics[f"{name}_accuracy"] <= 1
+        confusion = np.array(metrics[f"{name}_confusion"])
+        assert confusion.shape == (4, 4) and confusion.sum() == pytest.approx(1)
+    assert "mean_accuracy" in capsys.readouterr().out
+
+    run = Run(config)
+    checkpoints = Checkpoints(workdir / "checkpoints")
+    state = checkpoints.restore_state(4, restored_like(run))
+    checkpoints.close()
+    before = run.initial_groups
+    kernel = ("i3d", "Mixed_3b", "b1a", "conv", "kernel")
+    np.testing.assert_array_equal(at(state["frozen"], kernel), at(before["frozen"], kernel))
+    scale = ("i3d", "Mixed_3b", "adapter", "scale")
+    assert not np.array_equal(at(state["trainable"], scale), at(before["trainable"], scale))
+    mean = ("i3d", "Conv3d_1a_7x7", "bn", "mean")
+    assert not np.array_equal(at(state["stats"], mean), at(before["stats"], mean))
+
+
+def at(tree, path):
+    for name in path:
+        tree = tree[name]
+    return np.asarray(tree)
