@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,7 @@ class Spec(NamedTuple):
     """One video of the dataset."""
 
     seed: int
-    index: int
+    number: int
     patient_id: int
     side: str
     movement: str
@@ -39,10 +39,10 @@ def truth(video: world.Video) -> dict:
 def render(spec: Spec, *, size: int = world.SIZE) -> tuple[np.ndarray, dict]:
     """Frames (uint8 [T, size, size, 3], RGB) and table row of a video; unlabelled, the row holds no truth."""
     video = world.sample_video(
-        spec.seed, spec.index, spec.patient_id, spec.side, movement=spec.movement, num_frames=spec.num_frames
+        spec.seed, spec.number, spec.patient_id, spec.side, movement=spec.movement, num_frames=spec.num_frames
     )
-    row = {
-        "id": f"{spec.movement}_{spec.index:07d}",
+    row: dict[str, Any] = {
+        "id": f"{spec.movement}_{spec.number:07d}",
         "group": f"patient_{spec.patient_id:05d}",
         "difficulty": None,
         "judges": [],
