@@ -10,8 +10,9 @@ import pytest
 from scipy.stats import spearmanr
 
 from aqa_jax.data.build import BUILDERS, build, builder_class
+from aqa_jax.data.builder import make_table
 from aqa_jax.data.video_store import VideoStore
-from aqa_jax.errors import ConfigError
+from aqa_jax.errors import ConfigError, DataError
 
 builder_class("synthetic_taps")  # puts data_builders/ on the path
 world = importlib.import_module("synthetic_taps.world")
@@ -171,6 +172,17 @@ def test_other_sizes_and_processes_give_the_same_test_videos(tmp_path):
     other, others = stored("three", 0, train_videos=5, train_patients=3, pool_patients=3)
     assert other != one and frames.keys() == others.keys()
     assert all((frames[id_] == others[id_]).all() for id_ in frames)
+
+
+def test_scores_are_where_labels_are_and_nowhere_else():
+    row = {"group": "a", "difficulty": None, "judges": [], "eval_start": 0}
+    train = {**row, "id": "1", "split": "train", "score": 2.0}
+    pool = {**row, "id": "2", "split": "unlabelled", "score": None}
+    assert make_table([train, pool], ("unlabelled",))["score"] == [2.0, None]
+    with pytest.raises(DataError, match="not a number for: 2"):
+        make_table([train, pool])
+    with pytest.raises(DataError, match="unlabelled split with a score: 2"):
+        make_table([train, pool | {"score": 1.0}], ("unlabelled",))
 
 
 @pytest.mark.parametrize(
