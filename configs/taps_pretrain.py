@@ -45,7 +45,7 @@ def get_config(arm: str = "pecop") -> ConfigDict:
     config.optimizer.warmup_steps = 30
     config.optimizer.clip_norm = 1.0
     config.train.batch_size = 16
-    config.train.steps = 1500
-    config.train.evaluate_every = 250
+    config.train.steps = 600
+    config.train.evaluate_every = 100
     config.evaluate.batch_size = 32
     return config

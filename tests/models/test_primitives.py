@@ -86,3 +86,19 @@ def test_average_pool_is_cut_to_the_input():
     y = primitives.avg_pool3d(x, (2, 7, 7))
     assert y.shape == (2, 1, 1, 3, 3)
     np.testing.assert_allclose(y[:, 0, 0, 1], x[:, 0, :, 1:8].mean((1, 2)), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "pads"),
+    [
+        ((5, 4, 3), (3, 3, 3, 4, 3), ((1, 1),) * 3),
+        ((4, 1, 1), (3, 3, 3, 4, 2), ((1, 1),) * 3),  # most taps see nothing but padding
+        ((3, 2, 5), (3, 3, 3, 1, 6), ((1, 1),) * 3),  # depthwise
+        ((4, 3, 3), (2, 3, 1, 2, 2), ((0, 1), (1, 0), (0, 0))),
+    ],
+)
+def test_grouped_conv(size, kernel, pads):
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.standard_normal((2, *size, kernel[3] * kernel[4])))
+    w = jnp.asarray(rng.standard_normal(kernel))
+    compare(lambda x, w, form: primitives.grouped_conv3d(x, w, pads, form), x, w)
