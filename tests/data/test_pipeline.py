@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from aqa_jax.data.pace import PaceWindow
 from aqa_jax.data.pipeline import eval_iterator, train_iterator
 from aqa_jax.data.sampling import ClipWindow
 from aqa_jax.errors import ConfigError, DataError
@@ -117,9 +118,7 @@ def test_evaluation_reads_every_row_once_a_view(toy, processes, views):
         for batch in read:
             assert batch["video"].shape == (4, 3, 16, 24, 32, 3)
             np.testing.assert_array_equal(batch["mask"], batch["row"] >= 0)
-            assert (
-                not batch["video"][batch["mask"] == 0].any() and not batch["score"][batch["mask"] == 0].any()
-            )
+            assert not batch["video"][batch["mask"] == 0].any() and not batch["score"][batch["mask"] == 0].any()
             seen += [(r, v) for r, v in zip(batch["row"], batch["view"], strict=True) if r >= 0]
     assert len(lengths) == 1
     assert sorted(seen) == [(row, view) for row in rows for view in range(views)]
@@ -137,9 +136,7 @@ def test_evaluation_reads_the_published_window_and_can_be_repeated(toy):
 
 
 def test_impossible_requests(toy):
-    with pytest.raises(
-        DataError, match=r"3 videos have fewer frames than the window of 41: train-0 \(40\), train-5"
-    ):
+    with pytest.raises(DataError, match=r"3 videos have fewer frames than the window of 41: train-0 \(40\), train-5"):
         iterator_of = ClipWindow(window=41, clip_length=8, clip_starts=(0,))
         train_iterator(toy, toy.table.rows("train"), iterator_of, batch_size=1, seed=0)
     with pytest.raises(ConfigError, match="a crop of 25x25 does not fit"):
@@ -154,3 +151,38 @@ def test_a_corrupt_frame_stops_the_iteration(toy, monkeypatch):
     monkeypatch.setattr(toy, "_jpegs", lambda record: [memoryview(b"\xff\xd8 cut")] * 8)
     with pytest.raises(DataError, match=r"video 'train-\d+', frame \d+: the JPEG is cut short"):
         next(iterator(toy))
+
+
+def frame_numbers(video):
+    """The green channel tells a frame's number: [B, 1, T, H, W, 3] -> [B, T]."""
+    return np.round(video[:, 0, :, 0, 0, 1].astype(float) / 4).astype(int)
+
+
+def test_paces_and_their_labels(toy):
+    window = PaceWindow(clip_length=16, paces=(2, 3))
+    batches = train_iterator(toy, toy.table.rows("train"), window, columns=(), batch_size=6, seed=0, flip=False)
+    for batch in take(batches, 3):
+        assert batch["segment"].dtype == batch["pace"].dtype == np.int32
+        steps = np.diff(frame_numbers(batch["video"]), axis=1)
+        for clip, segment, pace in zip(steps, batch["segment"], batch["pace"], strict=True):
+            wanted = np.ones(15, int)
+            wanted[4 * segment : 4 * segment + 4] = pace + 2
+            np.testing.assert_array_equal(clip, wanted)
+
+
+def test_a_test_of_paces_is_balanced_and_padded(toy):
+    window = PaceWindow(clip_length=16, paces=(2, 3))
+    rows = toy.table.rows("test")
+    batches = list(eval_iterator(toy, rows, window, columns=(), batch_size=3, views=8))
+    assert [list(batch["mask"]) for batch in batches[-1:]] == [[1, 0, 0][: len(batches[-1]["mask"])]]
+    labels = np.concatenate([np.stack([b["segment"], b["pace"]], 1)[b["mask"] > 0] for b in batches])
+    pairs, counts = np.unique(labels, axis=0, return_counts=True)
+    assert len(pairs) == 8 and set(counts) == {len(rows)}
+
+
+@pytest.mark.parametrize("window", [WINDOW, PaceWindow(clip_length=16)])
+def test_a_still_clip_is_one_frame(toy, window):
+    batch = next(train_iterator(toy, toy.table.rows("train"), window, columns=(), batch_size=4, seed=0, still=True))
+    np.testing.assert_array_equal(batch["video"], np.broadcast_to(batch["video"][:, :, :1], batch["video"].shape))
+    for batch in eval_iterator(toy, toy.table.rows("test"), window, columns=(), batch_size=4, still=True):
+        assert np.ptp(batch["video"].astype(int), axis=2).max() == 0
