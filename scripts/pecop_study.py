@@ -6,8 +6,8 @@ Each seed of each arm pretrains (configs/taps_pretrain.py), fine-tunes on the sa
 (configs/taps_score.py) and is tested on 400 videos of other patients. The seed is that of both trainings; everything
 but the arm is equal within a seed, so differences are paired. What is finished is kept: an interrupted study goes on.
 
-Ends with STUDY/table.md and STUDY/study.json: test rho by arm, and the paired differences to the starter whose running
-statistics were re-estimated on the same unlabelled videos, with 95 % intervals over seeds (Student's t).
+Ends with STUDY/table.md, study.json and study.png: test rho by arm, and the paired differences to the starter whose
+running statistics were re-estimated on the same unlabelled videos, with 95 % intervals over seeds (Student's t).
 """
 
 import argparse
@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
+from aqa_jax.evaluate import plots  # noqa: E402
 from aqa_jax.evaluate.results import read_metrics  # noqa: E402
 from aqa_jax.files import write_json  # noqa: E402
 
@@ -230,6 +231,13 @@ def main() -> None:
     summary = summarise(study, arguments.seeds)
     write_json(study / "study.json", summary)
     (study / "table.md").write_text(table(summary))
+    reference = summary["arms"][REFERENCE]
+    differences = {
+        entry["title"]: np.array(entry[METRIC]) - np.array(reference[METRIC])
+        for name, entry in summary["arms"].items()
+        if name != REFERENCE
+    }
+    plots.paired_differences(study / "study.png", differences, reference["title"], metric=METRIC)
     print(table(summary))
 
 

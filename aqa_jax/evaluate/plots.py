@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from scipy import stats
 
 from aqa_jax.evaluate import calibration
 from aqa_jax.files import replacing
@@ -123,7 +124,63 @@ def training_curves(
     _save(figure, path)
 
 
-_METRIC_NAMES = {"rho": "Spearman's ρ", "tau": "Kendall's τ", "rl2": "R-ℓ2 (×100)", "l2": "ℓ2", "mae": "MAE"}
+def confusions(
+    path: str | os.PathLike[str], matrices: Mapping[str, tuple[np.ndarray, Sequence[str]]], title: str = ""
+) -> None:
+    """Draws confusion matrices side by side as a PNG: of each true class, the share of every answer.
+
+    Args:
+      path: the file.
+      matrices: by name, counts or shares [classes, classes] at (truth, answer), and the classes' names.
+      title: above the picture.
+    """
+    figure = Figure(figsize=(3.6 * len(matrices), 3.7), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = np.atleast_1d(figure.subplots(1, len(matrices)))
+    for axes, (name, (matrix, classes)) in zip(panels, matrices.items(), strict=True):
+        matrix = np.asarray(matrix, float)
+        totals = matrix.sum(1, keepdims=True)
+        shares = np.divide(matrix, totals, out=np.zeros_like(matrix), where=totals > 0)
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for row, column in np.ndindex(*shares.shape):
+            shade = "white" if shares[row, column] > 0.5 else "black"
+            text = f"{100 * shares[row, column]:.0f}" if totals[row, 0] else "–"
+            axes.text(column, row, text, ha="center", va="center", color=shade, fontsize=9)
+        ticks = range(len(classes))
+        axes.set(xlabel=f"predicted {name}", ylabel=f"true {name}", xticks=ticks, yticks=ticks)
+        axes.set_xticklabels(classes)
+        axes.set_yticklabels(classes)
+        right = np.trace(matrix) / max(matrix.sum(), 1e-12)
+        axes.set_title(f"{name}: {100 * right:.1f} % right (entries in %)", loc="left", fontsize=9)
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    _save(figure, path)
+
+
+def paired_differences(
+    path: str | os.PathLike[str], differences: Mapping[str, np.ndarray], reference: str, *, metric: str = "rho"
+) -> None:
+    """Draws each arm's differences [N] to the reference by seed, with mean and 95 % interval, as a PNG."""
+    figure, axes = _figure(7, 1.2 + 0.7 * len(differences))
+    for k, values in enumerate(differences.values()):
+        spread = np.linspace(-0.12, 0.12, len(values))
+        axes.plot(values, k + 0.22 + spread, "o", color=_GREY, markersize=3, alpha=0.7, markeredgewidth=0)
+        found = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
+        excluded = found.low > 0 or found.high < 0
+        colour = _BLUE if excluded else _ORANGE
+        axes.plot([found.low, found.high], [k, k], color=colour, linewidth=2)
+        axes.plot(np.mean(values), k, "o" if excluded else "s", color=colour, markersize=6)
+    axes.axvline(0, color=_GREY, linewidth=1, linestyle="--")
+    axes.set_yticks(range(len(differences)), list(differences))
+    axes.set_ylim(len(differences) - 0.5, -0.5)
+    axes.set_xlabel(f"{_METRIC_NAMES.get(metric, metric)} less that of: {reference}")
+    _titles(axes, "", "mean and 95 % interval over seeds (blue: without 0); grey: seeds")
+    _save(figure, path)
+
+
+_METRIC_NAMES = {"rho": "Spearman's ρ", "tau": "Kendall's τ", "rl2": "R-ℓ2 (×100)", "l2": "ℓ2", "mae": "MAE"} | {
+    "mean_accuracy": "mean of the accuracies",
+}
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Any]:

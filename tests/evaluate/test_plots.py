@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aqa_jax.evaluate.metrics import score_metrics
-from aqa_jax.evaluate.plots import scatter, training_curves
+from aqa_jax.evaluate.plots import confusions, paired_differences, scatter, training_curves
 
 BLUE, ORANGE, GREEN = (0, 114, 178), (213, 94, 0), (0, 158, 115)
 
@@ -23,9 +23,7 @@ def test_scatter_shows_which_labels_are_outside_their_interval(tmp_path):
     scatter(tmp_path / "all_inside.png", score, score + 1, np.full(30, 2.0))
     scatter(tmp_path / "all_outside.png", score, score + 9, np.full(30, 2.0))
     assert pixels_of(tmp_path / "all_inside.png", BLUE) > 10 * pixels_of(tmp_path / "all_inside.png", ORANGE)
-    assert pixels_of(tmp_path / "all_outside.png", ORANGE) > 10 * pixels_of(
-        tmp_path / "all_outside.png", BLUE
-    )
+    assert pixels_of(tmp_path / "all_outside.png", ORANGE) > 10 * pixels_of(tmp_path / "all_outside.png", BLUE)
 
 
 def test_the_same_figures_give_the_same_bytes_and_nothing_else_is_left(tmp_path):
@@ -47,9 +45,7 @@ def test_tiny_and_constant_inputs_are_drawn(tmp_path, n):
         metrics=score_metrics(*[np.full(n, 5.0)] * 2),
     )
     scatter(tmp_path / "b.png", np.full(n, 5.0), np.full(n, 5.0))
-    training_curves(
-        tmp_path / "c.png", [(i, 1.0) for i in range(n)], [{"step": 1, "validation": {"rho": None}}] * n
-    )
+    training_curves(tmp_path / "c.png", [(i, 1.0) for i in range(n)], [{"step": 1, "validation": {"rho": None}}] * n)
     assert all(cv2.imread(str(tmp_path / name)) is not None for name in ("a.png", "b.png", "c.png"))
 
 
@@ -64,6 +60,18 @@ def test_training_curves_draw_the_splits_there_are(tmp_path):
         assert pixels_of(tmp_path / name, BLUE) > 200
     assert pixels_of(tmp_path / "both.png", ORANGE) > 200
     assert pixels_of(tmp_path / "validation.png", ORANGE) == 0
+
+
+def test_confusions_and_differences_are_drawn(tmp_path):
+    matrix = np.diag([3.0, 2.0, 0.0])  # the third class never occurs
+    confusions(tmp_path / "two.png", {"segment": (matrix, "123"), "pace": (matrix, "234")})
+    confusions(tmp_path / "one.png", {"segment": (matrix, "123")})
+    assert cv2.imread(str(tmp_path / "two.png")).shape[1] > cv2.imread(str(tmp_path / "one.png")).shape[1]
+    noise = np.random.default_rng(0).standard_normal(8)
+    paired_differences(tmp_path / "clear.png", {"a": 1 + 0.01 * noise}, "b")
+    paired_differences(tmp_path / "unclear.png", {"a": noise}, "b")
+    assert pixels_of(tmp_path / "clear.png", BLUE) > 100 and pixels_of(tmp_path / "clear.png", ORANGE) == 0
+    assert pixels_of(tmp_path / "unclear.png", ORANGE) > 100 and pixels_of(tmp_path / "unclear.png", BLUE) == 0
 
 
 def test_pyplot_stays_unloaded():
