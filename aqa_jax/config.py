@@ -37,6 +37,11 @@ class DataConfig:
     data_dir: str = _key("data", "where built datasets lie")
     raw_dir: str = _key("", "the raw videos or frames and annotations, for building")
     window: int = _key(103, "frames of an action that the model sees", low=1)
+    window_mode: str = _key(
+        "consecutive",
+        "the window's frames: consecutive ones, or spread evenly over the whole video (linspace)",
+        choices=("consecutive", "linspace"),
+    )
     clip_length: int = _key(16, "frames of one clip through the backbone", low=1)
     clip_starts: tuple[int, ...] = _key(
         (0, 10, 20, 30, 40, 50, 60, 70, 80, 87), "first frame of each clip in the window"
@@ -50,6 +55,14 @@ class DataConfig:
     shuffle_time: bool = _key(False, "shuffle the frames of every window: a control, the score must need the motion")
     still: bool = _key(False, "every frame of a clip is its first: a control, nothing that needs time can be told")
     training_split: str = _key("train", "splits of the dataset to train on, joined by +, as in train+unlabelled")
+    test_where: str = _key(
+        "",
+        "test on the videos of the training split with this value of a column, as fold=0 or group=B+C, and train on "
+        "the others; empty: the dataset's own test split",
+    )
+    allow_pretraining_overlap: bool = _key(
+        False, "test on groups (patients, ...) that the initial weights were trained on, instead of refusing to"
+    )
     validation_fraction: float = _key(
         0.1, "share of the training split held out to choose the epoch", low=0.0, high=0.9
     )
@@ -304,6 +317,11 @@ def _check_together(config: Config) -> None:
         raise ConfigError(
             f"config.data.clip_starts {data.clip_starts} with clip_length {data.clip_length} leave the window of "
             f"{data.window} frames: raise config.data.window to {last} or move the clips."
+        )
+    if data.window_mode == "linspace" and (data.max_shift or config.evaluate.views > 1):
+        raise ConfigError(
+            "config.data.window_mode=linspace covers the whole video: set config.data.max_shift=0 and "
+            "config.evaluate.views=1."
         )
     if config.task == "score" and len(head.hidden) != 2:
         raise ConfigError(f"config.head.hidden must be two widths, as DAE's head has, not {head.hidden}.")

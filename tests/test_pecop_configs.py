@@ -10,16 +10,22 @@ import pytest
 
 from aqa_jax import config as config_lib
 from aqa_jax.data.decode import write_video
-from aqa_jax.errors import ConfigError
+from aqa_jax.errors import ConfigError, DataError
 from aqa_jax.modes import Request, train
 from aqa_jax.tasks import make_task
 from aqa_jax.train.checkpoints import Checkpoints
+from aqa_jax.train.final import protocol
 from aqa_jax.train.optimizer import make_schedule
 from aqa_jax.train.run import Run, restored_like
-from configs import pecop, pecop_pd4t_gait, taps_pretrain
+from configs import jigsaws_dae, pecop, pecop_pd4t_gait, taps_pretrain
 
 FILES = sorted(p.stem for p in Path(pecop.__file__).parent.glob("*.py") if p.stem not in ("__init__", "from_workdir"))
-STARTED = ("mtl_aqa_dae_mt_pecop", *(f"pd4t_{task}_dae" for task in ("gait", "finger", "hand", "leg", "all")))
+DUMMY = Path(__file__).parents[1] / "data_builders"
+STARTED = (
+    "jigsaws_dae",
+    "mtl_aqa_dae_mt_pecop",
+    *(f"pd4t_{task}_dae" for task in ("gait", "finger", "hand", "leg", "all")),
+)
 
 
 def words(name):
@@ -56,6 +62,38 @@ def test_learning_rates_are_those_of_the_original(variant, rate, low, epochs):
     schedule = make_schedule(config.optimizer, epochs * 100)
     expected = [low + (rate - low) * (1 + math.cos(math.pi * epoch / 22)) / 2 for epoch in range(epochs + 1)]
     np.testing.assert_allclose([float(schedule(epoch * 100)) for epoch in range(epochs + 1)], expected, rtol=1e-5)
+
+
+def test_folds_are_chosen_when_a_run_starts(tmp_path):
+    changes = {
+        "data.raw_dir": str(DUMMY / "jigsaws" / "dummy_data"),
+        "data.data_dir": str(tmp_path),
+        "data.options": "task=Suturing,height=24,width=32",
+        "data.crop": 24,
+        "data.validation_fraction": 0.0,
+        "evaluate.selection": "last",
+    }
+
+    def run(where):
+        config = jigsaws_dae.get_config()
+        config.update_from_flattened_dict(changes | {"data.test_where": where})
+        return Run(config_lib.resolve(config))
+
+    rows = run("fold=3").rows
+    assert {split: some.tolist() for split, some in rows.items()} == {"train": [0], "validation": [], "test": [1]}
+    assert "jigsaws: test on trial=1;" in protocol(run("trial=1"))
+    with pytest.raises(ConfigError, match=r"jigsaws has no test split: choose .* config\.data\.test_where"):
+        run("").rows  # noqa: B018
+    with pytest.raises(DataError, match="takes all 2 videos"):
+        run("group=B").rows  # noqa: B018
+
+
+@pytest.mark.parametrize("key", ["data.max_shift", "evaluate.views"])
+def test_a_window_over_the_whole_video_has_no_shifts(key):
+    config = jigsaws_dae.get_config()
+    config.update_from_flattened_dict({key: 3})
+    with pytest.raises(ConfigError, match=r"linspace covers the whole video: set config\.data\.max_shift=0"):
+        config_lib.resolve(config)
 
 
 def test_adapters_learn_from_the_videos_of_a_csv(tmp_path, capsys):

@@ -59,6 +59,8 @@ class ClipWindow:
       clip_starts: first frame of each of the S clips, counted from the window's first.
       clip_stride: from one frame of a clip to its next.
       max_shift: in training the window starts at 0..max_shift, or as far as the video reaches.
+      spread: the window's frames are spread evenly over the whole video instead (MUSDL on JIGSAWS), and nothing is
+        shifted.
     """
 
     window: int = 103
@@ -66,12 +68,15 @@ class ClipWindow:
     clip_starts: tuple[int, ...] = (0, 10, 20, 30, 40, 50, 60, 70, 80, 87)
     max_shift: int = 6
     clip_stride: int = 1
+    spread: bool = False
 
     def __post_init__(self) -> None:
         if not self.clip_starts or self.clip_length < 1 or self.max_shift < 0 or min(self.clip_starts) < 0:
             raise ConfigError(f"impossible clips: {self}")
         if self.clip_stride < 1:
             raise ConfigError(f"a clip cannot advance by {self.clip_stride} frames")
+        if self.spread and self.max_shift:
+            raise ConfigError(f"a window spread over the whole video cannot be shifted by {self.max_shift} frames")
         if (end := max(self.clip_starts) + (self.clip_length - 1) * self.clip_stride + 1) > self.window:
             raise ConfigError(f"the last clip ends at frame {end}, the window has {self.window} frames")
 
@@ -96,7 +101,9 @@ class ClipWindow:
         return start + np.array(self.clip_starts)[:, None] + np.arange(self.clip_length) * self.clip_stride
 
     def train(self, num_frames: int, rng: np.random.Generator) -> np.ndarray:
-        """Frame numbers for training, int64 [S, T]: the window at a random shift."""
+        """Frame numbers for training, int64 [S, T]: the window at a random shift, if it has any."""
+        if self.spread:
+            return self._spread(num_frames)
         return self.frames(int(rng.integers(self.max_start(num_frames) + 1)))
 
     def evaluate(self, num_frames: int, eval_start: int, view: int = 0, num_views: int = 1) -> np.ndarray:
@@ -105,12 +112,19 @@ class ClipWindow:
         A single view is the published window, which starts at `eval_start`; several views are spread
         evenly over the starts that training uses.
         """
+        if self.spread:
+            return self._spread(num_frames)
         last = self.max_start(num_frames)
         if num_views > 1:
             return self.frames(round(view * last / (num_views - 1)))
         if not 0 <= eval_start <= num_frames - self.window:
             raise DataError(f"a window of {self.window} frames from frame {eval_start} leaves the {num_frames} stored")
         return self.frames(eval_start)
+
+    def _spread(self, num_frames: int) -> np.ndarray:
+        self.max_start(num_frames)
+        # Rounded down, as MUSDL does.
+        return np.linspace(0, num_frames - 1, self.window).astype(np.int64)[self.frames(0)]
 
     def draw(self, num_frames: int, rng: np.random.Generator) -> tuple[np.ndarray, tuple[int, ...]]:
         """See `train`."""
@@ -124,5 +138,8 @@ class ClipWindow:
 
     def shuffled(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """The same clips after permuting the window's frames: a control without the motion."""
+        if self.spread:
+            seen, place = np.unique(frames, return_inverse=True)
+            return rng.permutation(seen)[place.reshape(frames.shape)]
         start = int(frames.min()) - min(self.clip_starts)
         return start + rng.permutation(self.window)[frames - start]

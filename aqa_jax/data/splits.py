@@ -46,6 +46,40 @@ def carve(
     return train, validation
 
 
+def held_out(table: VideoTable, rows: np.ndarray, where: str) -> tuple[np.ndarray, np.ndarray]:
+    """Split `rows` into (training rows, test rows), each sorted: the test rows have a certain value of a column.
+
+    Args:
+      table: the dataset's table.
+      rows: int [N], rows to split.
+      where: "column=value", or "column=value+value": "fold=0", "group=B+C".
+
+    Raises:
+      ConfigError: `where` is not of that form, the column is unknown or holds lists, no row has the value.
+      DataError: all rows have it, so nothing is left to train on.
+    """
+    what = f"config.data.test_where={where!r}"
+    name, _, text = where.partition("=")
+    wanted = text.split("+")
+    if not all(wanted):
+        raise ConfigError(f"{what} is not column=value, as fold=0 or group=B.")
+    if name not in table.names or table.column(name).ndim > 1:
+        known = [column for column in table.names if table.column(column).ndim == 1]
+        raise ConfigError(f"{what}: no column {name!r} to choose by; there are {', '.join(known)}.")
+    rows = np.sort(np.asarray(rows))
+    values = [f"{value:g}" if isinstance(value, float) else str(value) for value in table.column(name)[rows].tolist()]
+    if missing := [value for value in wanted if value not in values]:
+        there = sorted(set(values))
+        shown = ", ".join(there[:20]) + (", ..." if len(there) > 20 else "")
+        raise ConfigError(
+            f"{what}: no video of the training split has {name} {' or '.join(missing)}; there are {shown}."
+        )
+    chosen = np.array([value in wanted for value in values])
+    if chosen.all():
+        raise DataError(f"{what} takes all {len(rows)} videos: none is left to train on.")
+    return rows[~chosen], rows[chosen]
+
+
 def _nearest(counts: np.ndarray, target: float, order: np.ndarray) -> list[int]:
     """Groups in `order` that bring the total nearer to `target`; at least one, and never all."""
     chosen: list[int] = []

@@ -34,7 +34,8 @@ def choose_frames(num_frames: int, window: ClipWindow) -> tuple[np.ndarray, floa
     """Frame numbers int64 [S, T] for a video of any length, and the change of tempo.
 
     With at least the window's frames, and at most `max_shift` more, the window lies in the middle. Any other
-    length is taken for one whole action and spread evenly over the window: a changed tempo.
+    length is taken for one whole action and spread evenly over the window: a changed tempo, unless the model was
+    trained on windows spread over whole videos.
 
     Raises:
       DataError: fewer than two frames.
@@ -42,6 +43,8 @@ def choose_frames(num_frames: int, window: ClipWindow) -> tuple[np.ndarray, floa
     if num_frames < 2:
         raise DataError(f"a video of {num_frames} frame shows no action: at least two are needed")
     spare = num_frames - window.window
+    if window.spread and spare >= 0:
+        return window.evaluate(num_frames, 0), 1.0
     if 0 <= spare <= window.max_shift:
         return window.frames(spare // 2), 1.0
     positions = np.round(np.linspace(0, num_frames - 1, window.window)).astype(np.int64)

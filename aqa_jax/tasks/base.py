@@ -68,7 +68,8 @@ def make_backbone(config: Config, rngs: nnx.Rngs, axis_name: str | None) -> I3D:
 def clip_window(config: Config) -> ClipWindow:
     """The clips that a score is read from."""
     data = config.data
-    return ClipWindow(data.window, data.clip_length, data.clip_starts, data.max_shift, data.clip_stride)
+    spread = data.window_mode == "linspace"
+    return ClipWindow(data.window, data.clip_length, data.clip_starts, data.max_shift, data.clip_stride, spread)
 
 
 def compute_dtype(config: Config) -> jnp.dtype:

@@ -104,7 +104,7 @@ def protocol(run: Run) -> str:
         held = "groups" if data.validation_by == "group" else "videos"
         validation = f"{data.validation_fraction:.0%} of the training split by {held}, seed {run.config.seed}"
     parts = [
-        f"{data.builder}: published test split",
+        f"{data.builder}: " + (f"test on {data.test_where}" if data.test_where else "published test split"),
         f"validation: {validation}",
         f"{evaluate.views} view(s) a video",
     ]

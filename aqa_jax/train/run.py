@@ -71,12 +71,21 @@ class Run:
         data, table = self.config.data, self.store.table
         chosen = [table.rows(split) for split in data.training_split.split("+")]
         train, validation = np.unique(np.concatenate(chosen)), np.zeros(0, np.int64)
+        if data.test_where:
+            train, test = splits.held_out(table, train, data.test_where)
+        elif "test" in table.column("split"):
+            test = table.rows("test")
+        else:
+            raise ConfigError(
+                f"The dataset {data.builder} has no test split: choose the videos to test on with "
+                "config.data.test_where, as fold=0 or group=B."
+            )
         if data.validation_fraction:
             by = "group" if data.validation_by == "group" else "random"
             train, validation = splits.carve(
                 table, train, fraction=data.validation_fraction, seed=self.config.seed, by=by
             )
-        return {"train": train, "validation": validation, "test": table.rows("test")}
+        return {"train": train, "validation": validation, "test": test}
 
     def labels(self, split: str) -> dict[str, np.ndarray]:
         """The numeric columns of a split's videos, one array per column."""

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from aqa_jax.data.sampling import ClipWindow
 from aqa_jax.errors import ConfigError, DataError
+from aqa_jax.predict.video_clips import choose_frames
 
 MTL = ClipWindow()
 
@@ -61,3 +62,21 @@ def test_shuffled_frames_are_the_same_frames():
     # One permutation for the window: a frame that two clips share is replaced by one and the same frame.
     replaced = dict(zip(frames.ravel(), shuffled.ravel(), strict=True))
     np.testing.assert_array_equal(np.vectorize(replaced.get)(frames), shuffled)
+
+
+def test_a_window_spread_over_the_video():
+    spread = ClipWindow(160, 16, tuple(range(0, 160, 16)), max_shift=0, spread=True)
+    frames = spread.evaluate(1000, 0)
+    # MUSDL's own line on JIGSAWS.
+    np.testing.assert_array_equal(frames.ravel(), np.linspace(0, 999, num=160, dtype=int))
+    assert frames.shape == (10, 16)
+    np.testing.assert_array_equal(frames, spread.train(1000, np.random.default_rng(0)))
+    np.testing.assert_array_equal(spread.evaluate(160, 0).ravel(), np.arange(160))
+    with pytest.raises(DataError, match="159 frames is shorter than the window of 160"):
+        spread.evaluate(159, 0)
+    shuffled = spread.shuffled(frames, np.random.default_rng(0))
+    assert not np.array_equal(frames, shuffled) and set(shuffled.ravel()) == set(frames.ravel())
+    assert choose_frames(1000, spread)[1] == 1.0 and choose_frames(100, spread)[1] < 1
+    np.testing.assert_array_equal(choose_frames(1000, spread)[0], frames)
+    with pytest.raises(ConfigError, match="cannot be shifted by 6"):
+        ClipWindow(spread=True)

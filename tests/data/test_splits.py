@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aqa_jax.data.splits import carve
+from aqa_jax.data.splits import carve, held_out
 from aqa_jax.data.video_store import VideoTable
 from aqa_jax.errors import ConfigError, DataError
 
@@ -58,3 +58,45 @@ def test_impossible():
         carve(table([5, 5]), np.arange(10), fraction=1.0)
     with pytest.raises(DataError, match="no column 'patient'"):
         carve(table([5, 5]), np.arange(10), by="patient")
+
+
+def columns():
+    return VideoTable({
+        "id": list("abcdef"),
+        "group": ["B", "B", "C", "D", "D", "D"],
+        "fold": [0, 1, 2, 0, 1, -1],
+        "weight": [0.5, 2.0, None, 0.5, 1.0, 1.0],
+        "judges": [[1, 2]] * 6,
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize(("where", "test"), [
+    ("fold=0", [0, 3]), ("fold=-1", [5]), ("group=B+C", [0, 1, 2]), ("weight=0.5", [0, 3]), ("weight=2", [1]),
+    ("id=f", [5]),
+])  # fmt: skip
+def test_videos_held_out_by_a_column(where, test):
+    train, tested = held_out(columns(), np.array([5, 4, 3, 2, 1, 0]), where)
+    assert tested.tolist() == test and train.tolist() == sorted(set(range(6)) - set(test))
+
+
+def test_only_the_rows_that_are_asked_for_are_split():
+    train, test = held_out(columns(), np.array([0, 1, 2]), "fold=0")
+    assert train.tolist() == [1, 2] and test.tolist() == [0]
+
+
+@pytest.mark.parametrize(("where", "message"), [
+    ("fold", "'fold' is not column=value"),
+    ("fold=", "'fold=' is not column=value"),
+    ("folds=0", "no column 'folds' to choose by; there are id, group, fold, weight"),
+    ("judges=1", "no column 'judges'"),
+    ("fold=7", "no video of the training split has fold 7; there are -1, 0, 1, 2"),
+    ("group=B+X", "has group X; there are B, C, D"),
+])  # fmt: skip
+def test_columns_and_values_that_are_not_there(where, message):
+    with pytest.raises(ConfigError, match=message):
+        held_out(columns(), np.arange(6), where)
+
+
+def test_nothing_left_to_train_on():
+    with pytest.raises(DataError, match="'group=D' takes all 3 videos: none is left to train on"):
+        held_out(columns(), np.array([3, 4, 5]), "group=D")
