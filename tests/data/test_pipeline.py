@@ -186,3 +186,8 @@ def test_a_still_clip_is_one_frame(toy, window):
     np.testing.assert_array_equal(batch["video"], np.broadcast_to(batch["video"][:, :, :1], batch["video"].shape))
     for batch in eval_iterator(toy, toy.table.rows("test"), window, columns=(), batch_size=4, still=True):
         assert np.ptp(batch["video"].astype(int), axis=2).max() == 0
+
+
+def test_a_video_shorter_than_the_clip_is_named(toy):
+    with pytest.raises(DataError, match=r"fewer frames than the window of 64: train-0 \(\d+\)"):
+        train_iterator(toy, toy.table.rows("train"), PaceWindow(clip_length=64), columns=(), batch_size=2, seed=0)

@@ -73,7 +73,7 @@ def test_every_parameter_is_trained_or_frozen_under_every_word():
     model = nnx.eval_shape(lambda: {"i3d": I3D(rngs=nnx.Rngs(0), adapters=settings)})
     trained = {}
     for word, wanted in TUNING.items():
-        graph, chosen, rest = nnx.split(
+        _, chosen, _ = nnx.split(
             model, lambda path, v, f=wanted: isinstance(v, nnx.Param) and f(tuple(map(str, path)), v), ...
         )
         trained[word] = sum(leaf.size for leaf in jax.tree.leaves(chosen))
