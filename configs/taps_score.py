@@ -31,8 +31,8 @@ def get_config() -> ConfigDict:
     config.model.dialect = "pecop"
     config.model.width = 0.25
     config.model.weights = "starter"
-    # With the running statistics kept instead, the starter scores about the same.
-    config.model.batch_norm = "batch"
+    # As DAE. On batch statistics, those of the pretraining would be forgotten, and a comparison of them void.
+    config.model.batch_norm = "frozen"
     config.head.alpha = 0.5
     config.head.beta = 0.5
     config.head.warmup_fraction = 0.5
