@@ -10,8 +10,9 @@ trap 'rm -rf "$work"' EXIT
 mtl_aqa='{"height": 18, "width": 32, "window": 8, "margin": 4}'
 synthetic_dives='{"train_videos": 8, "test_videos": 4, "train_athletes": 4, "test_athletes": 2}'
 pd4t='{"task": "all", "leak": "exclude", "check_counts": false, "height": 24, "width": 32}'
+jigsaws='{"task": "Suturing", "height": 24, "width": 32}'
 
-for name in mtl_aqa synthetic_dives pd4t; do
+for name in mtl_aqa synthetic_dives pd4t jigsaws; do
     options=${!name}
     raw=$PWD/data_builders/$name/dummy_data
     (cd "data_builders/$name" && tfds build --data_dir="$work/cli" --manual_dir="$raw" \
