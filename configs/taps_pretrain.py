@@ -2,28 +2,18 @@
 
     python run.py --config configs/taps_pretrain.py --workdir runs/taps_pecop
 
-One word after a colon (``configs/taps_pretrain.py:hpt``) says what is trained beside the two heads of the pretext task:
-
-- ``pecop`` (default): 3D-Adapters;
-- ``hpt``: the whole backbone, without adapters;
-- ``statistics``: nothing; the running statistics of batch normalisation move to the new videos, as in all of these;
-- ``untrained``: nothing, with adapters as they were drawn.
+What is trained beside the two heads of the pretext task is up to two keys: here 3D-Adapters; everything with
+``--config.adapter.kind=none --config.train.trainable=all`` (HPT); nothing, so that batch normalisation's statistics
+alone follow the new videos, with ``trainable=head``. scripts/pecop_study.py compares them.
 """
 
 from ml_collections import ConfigDict
 
 from aqa_jax.config import default_config
 
-ARMS = {
-    "pecop": ("3d", "adapters"),
-    "hpt": ("none", "all"),
-    "statistics": ("none", "head"),
-    "untrained": ("3d", "head"),
-}
 
-
-def get_config(arm: str = "pecop") -> ConfigDict:
-    """The config; ``arm`` is a key of ``ARMS``."""
+def get_config() -> ConfigDict:
+    """The config."""
     config = default_config()
     config.task = "vspp"
     config.data.builder = "synthetic_taps"
@@ -36,7 +26,8 @@ def get_config(arm: str = "pecop") -> ConfigDict:
     config.model.width = 0.25
     config.model.weights = "starter"
     config.model.batch_norm = "batch"
-    config.adapter.kind, config.train.trainable = ARMS[arm]
+    config.adapter.kind = "3d"
+    config.train.trainable = "adapters"
     config.vspp.dropout = 0.1
     config.optimizer.learning_rate = 4e-3
     config.optimizer.weight_decay = 0.0
@@ -45,7 +36,8 @@ def get_config(arm: str = "pecop") -> ConfigDict:
     config.optimizer.warmup_steps = 30
     config.optimizer.clip_norm = 1.0
     config.train.batch_size = 16
-    config.train.steps = 600
-    config.train.evaluate_every = 100
+    config.train.steps = 300
+    config.train.evaluate_every = 300
     config.evaluate.batch_size = 32
+    config.evaluate.views = 2
     return config

@@ -1,19 +1,25 @@
-"""Does continual pretraining help? {no pretraining, its controls, HPT, PECoP} x seeds on rendered finger taps.
+"""Does continual pretraining help? {no pretraining, its controls, HPT, PECoP} x seeds.
 
     python scripts/pecop_study.py --workdir runs/pecop_study [--seeds 10] [--jobs 2]
+    python scripts/pecop_study.py --workdir runs/gait_study --pretraining configs/pecop_pd4t_gait.py \\
+        --scoring configs/pd4t_gait_dae.py --key data.raw_dir=PD4T --key model.weights=model_rgb.pth --jobs 1
 
-Each seed of each arm pretrains (configs/taps_pretrain.py), fine-tunes on the same 64 labelled videos
-(configs/taps_score.py) and is tested on 400 videos of other patients. The seed is that of both trainings; everything
-but the arm is equal within a seed, so differences are paired. What is finished is kept: an interrupted study goes on.
+By default on rendered finger taps: pretraining on 1,264 videos without their labels, fine-tuning on the 64 labelled
+ones, test on 400 videos of other patients. The seed of an arm is that of both trainings; everything but the arm is
+equal within a seed, so differences are paired. Finished trainings are kept and a broken one resumes: give the same
+command again.
 
-Ends with STUDY/table.md, study.json and study.png: test rho by arm, and the paired differences to the starter whose
-running statistics were re-estimated on the same unlabelled videos, with 95 % intervals over seeds (Student's t).
+Ends with STUDY/table.md, study.json and study.png: test rho by arm, and the paired differences to the arm whose
+running statistics alone were re-estimated on the pretraining's videos, with 95 % intervals over seeds (Student's t).
 """
 
 import argparse
+import ast
 import concurrent.futures
 import contextlib
 import dataclasses
+import functools
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -22,49 +28,52 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 from scipy import stats
 from tqdm import tqdm
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
+from aqa_jax import config as config_lib  # noqa: E402
+from aqa_jax.errors import AqaError  # noqa: E402
 from aqa_jax.evaluate import plots  # noqa: E402
 from aqa_jax.evaluate.results import read_metrics  # noqa: E402
 from aqa_jax.files import write_json  # noqa: E402
+from aqa_jax.train.run import build_dataset  # noqa: E402
 
 REFERENCE = "statistics"
 METRIC = "rho"
-PRETRAINING_STEPS = 300
-FINETUNING_STEPS = 240
-STATISTICS_STEPS = 60  # running averages of momentum .1: e^-6 of the old is left
+STATISTICS_STEPS = 60  # running averages of momentum .1: .2 % of the old is left
 
 
 @dataclasses.dataclass(frozen=True)
 class Arm:
-    """What happens before fine-tuning; ``pretraining`` is a word of configs/taps_pretrain.py, or None."""
+    """What happens before fine-tuning: what is added to the backbone, what is pretrained (None: no pretraining)."""
 
-    pretraining: str | None
     title: str
+    adapter: str = "none"
+    trainable: str | None = None
 
 
 ARMS = {
-    "starter": Arm(None, "starter"),
-    REFERENCE: Arm("statistics", "starter, statistics re-estimated"),
-    "untrained": Arm("untrained", "starter, untrained adapters, statistics re-estimated"),
-    "hpt": Arm("hpt", "HPT: everything pretrained"),
-    "pecop": Arm("pecop", "PECoP: adapters pretrained"),
+    "starter": Arm("as it starts"),
+    REFERENCE: Arm("statistics re-estimated", "none", "head"),
+    "untrained": Arm("untrained adapters, statistics re-estimated", "3d", "head"),
+    "hpt": Arm("HPT: everything pretrained", "none", "all"),
+    "pecop": Arm("PECoP: adapters pretrained", "3d", "adapters"),
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One seed of one arm."""
+    """One seed of one arm; ``keys`` change both configs."""
 
     arm: str
     seed: int
     folder: Path
-    data_dir: str
-    pretraining_steps: int
-    finetuning_steps: int
+    pretraining: Path
+    scoring: Path
+    keys: tuple[tuple[str, str], ...]
 
 
 def start_worker(cores: Any) -> None:
@@ -78,39 +87,40 @@ def start_worker(cores: Any) -> None:
     jax.config.update("jax_compilation_cache_dir", cache)
 
 
-def carry_out(job: Job) -> tuple[str, int]:
+def carry_out(job: Job) -> None:
     """Pretrains and fine-tunes what is not there yet."""
-    from configs import taps_pretrain, taps_score
-
     arm = ARMS[job.arm]
-    if (job.folder / "score" / "evaluation" / "metrics.json").exists():
-        return job.arm, job.seed
-    scoring = taps_score.get_config()
-    if arm.pretraining:
-        config = taps_pretrain.get_config(arm.pretraining)
-        frozen = config.train.trainable == "head"
-        steps = STATISTICS_STEPS if frozen else job.pretraining_steps
+    scoring = load(job.scoring, job.keys)
+    scoring.update_from_flattened_dict({"seed": job.seed, "data.threads": 1, "adapter.kind": arm.adapter})
+    if arm.trainable is not None:
+        config = load(job.pretraining, job.keys)
         config.update_from_flattened_dict(
-            {"train.steps": steps, "train.evaluate_every": steps, "evaluate.views": 2} | common(job)
+            {"seed": job.seed, "data.threads": 1, "adapter.kind": arm.adapter, "train.trainable": arm.trainable}
         )
+        if arm.trainable == "head":
+            config.train.steps = config.train.evaluate_every = STATISTICS_STEPS
         train(config, job.folder / "pretraining")
         scoring.model.weights = str(backbone_of(job.folder / "pretraining"))
-        scoring.adapter.kind = config.adapter.kind
-    scoring.update_from_flattened_dict(
-        {"train.steps": job.finetuning_steps, "train.evaluate_every": job.finetuning_steps} | common(job)
-    )
     train(scoring, job.folder / "score")
-    return job.arm, job.seed
 
 
-def common(job: Job) -> dict[str, Any]:
-    """Keys of both trainings."""
-    return {"seed": job.seed, "data.data_dir": job.data_dir, "data.threads": 1}
+def load(path: Path, keys: tuple[tuple[str, str], ...]) -> ConfigDict:
+    """The config that the file ``path`` gives, with ``keys`` changed."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = module.get_config()
+    for key, text in keys:
+        *groups, name = key.split(".")
+        group = functools.reduce(lambda node, part: node[part], groups, config)
+        value = text if group.get_type(name) is str else ast.literal_eval(text)
+        group[name] = float(value) if group.get_type(name) is float else value
+    return config
 
 
 def train(config: Any, workdir: Path) -> None:
     """What ``run.py --mode train`` does."""
-    from aqa_jax import config as config_lib
     from aqa_jax.train import final
     from aqa_jax.train.loop import train as train_loop
 
@@ -151,7 +161,7 @@ def summarise(study: Path, seeds: int) -> dict[str, Any]:
             "interval": interval(values),
             "mae": float(np.mean([content["metrics"]["mae"] for content in found])),
         }
-        if arm.pretraining:
+        if arm.trainable is not None:
             pretext = [read_metrics(f / "pretraining" / "evaluation" / "metrics.json")["metrics"] for f in folders]
             for head in ("segment", "pace"):
                 entry[f"{head}_accuracy"] = [figures[f"{head}_accuracy"] for figures in pretext]
@@ -176,7 +186,7 @@ def table(summary: dict[str, Any]) -> str:
     lines = [
         f"{summary['seeds']} seeds of both trainings an arm; test ρ, mean [95 % interval over seeds].",
         "",
-        "| arm | segment | pace | ρ | MAE | ρ less the re-estimated starter's |",
+        "| before fine-tuning | segment | pace | ρ | MAE | ρ less the second row's |",
         "|---|---|---|---|---|---|",
     ]
     for entry in summary["arms"].values():
@@ -200,22 +210,31 @@ def main() -> None:
     parser.add_argument("--workdir", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=2, help="trainings at a time, each on a core of its own")
-    parser.add_argument("--data_dir", default="data")
-    parser.add_argument("--pretraining_steps", type=int, default=PRETRAINING_STEPS)
-    parser.add_argument("--finetuning_steps", type=int, default=FINETUNING_STEPS)
+    parser.add_argument("--pretraining", type=Path, default=ROOT / "configs" / "taps_pretrain.py")
+    parser.add_argument("--scoring", type=Path, default=ROOT / "configs" / "taps_score.py")
+    parser.add_argument("--key", action="append", default=[], help="KEY=VALUE: a key of both configs; may be repeated")
     arguments = parser.parse_args()
     if arguments.seeds < 2:
         parser.error("--seeds must be at least 2: an interval over seeds needs them")
     study = arguments.workdir.absolute()
-    study.mkdir(parents=True, exist_ok=True)
-    protocol = {"pretraining_steps": arguments.pretraining_steps, "finetuning_steps": arguments.finetuning_steps}
+    keys = tuple((name, value) for name, _, value in (key.partition("=") for key in arguments.key))
+    try:
+        configs = [config_lib.resolve(load(path, keys)) for path in (arguments.pretraining, arguments.scoring)]
+    except (AqaError, KeyError, AttributeError, ValueError, OSError) as error:
+        parser.error(str(error))
+    for config, task in zip(configs, ("vspp", "score"), strict=True):
+        if config.task != task:
+            parser.error(f"a config of task {config.task} stands where one of task {task} belongs")
+    protocol = {"pretraining": config_lib.fingerprint(configs[0]), "scoring": config_lib.fingerprint(configs[1])}
     kept = study / "protocol.json"
     if kept.exists() and json.loads(kept.read_text()) != protocol:
-        parser.error(f"{study} holds a study with {json.loads(kept.read_text())}: give another --workdir")
+        parser.error(f"{study} holds a study of other configs: give another --workdir")
     write_json(kept, protocol)
-    build_dataset(arguments.data_dir)
+    # Once, before several processes want them.
+    for config in configs:
+        build_dataset(config)
     jobs = [
-        Job(arm, seed, study / f"seed{seed}" / arm, arguments.data_dir, **protocol)
+        Job(arm, seed, study / f"seed{seed}" / arm, arguments.pretraining, arguments.scoring, keys)
         for seed in range(arguments.seeds)
         for arm in ARMS
     ]
@@ -226,9 +245,13 @@ def main() -> None:
         cores.put(available[k % len(available)])
     with concurrent.futures.ProcessPoolExecutor(arguments.jobs, context, start_worker, (cores,)) as pool:
         running = [pool.submit(carry_out, job) for job in jobs]
-        for finished in tqdm(concurrent.futures.as_completed(running), total=len(jobs), unit="training"):
+        for finished in tqdm(concurrent.futures.as_completed(running), total=len(jobs), unit="arm"):
             finished.result()
-    summary = summarise(study, arguments.seeds)
+    report(study, summarise(study, arguments.seeds))
+
+
+def report(study: Path, summary: dict[str, Any]) -> None:
+    """Writes what people look at, and prints the table."""
     write_json(study / "study.json", summary)
     (study / "table.md").write_text(table(summary))
     reference = summary["arms"][REFERENCE]
@@ -239,17 +262,6 @@ def main() -> None:
     }
     plots.paired_differences(study / "study.png", differences, reference["title"], metric=METRIC)
     print(table(summary))
-
-
-def build_dataset(data_dir: str) -> None:
-    """Builds the videos once, before several processes want them."""
-    from aqa_jax import config as config_lib
-    from aqa_jax.train.run import build_dataset as build
-    from configs import taps_score
-
-    config = taps_score.get_config()
-    config.data.data_dir = data_dir
-    build(config_lib.resolve(config))
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def study(script, tmp_path):
     for name, arm in script.ARMS.items():
         for seed in range(SEEDS):
             finished(tmp_path / f"seed{seed}" / name / "score", rho=float(rho[name][seed]), mae=0.5)
-            if arm.pretraining:
+            if arm.trainable is not None:
                 figures = {"segment_accuracy": 0.9, "pace_accuracy": 0.5 + 0.1 * seed}
                 finished(tmp_path / f"seed{seed}" / name / "pretraining", **figures)
     return tmp_path, rho
@@ -68,8 +68,32 @@ def test_the_table_has_a_line_an_arm(script, study):
 
 
 def test_another_protocol_in_the_same_folder_is_refused(script, tmp_path, monkeypatch, capsys):
-    (tmp_path / "protocol.json").write_text('{"pretraining_steps": 7, "finetuning_steps": 7}')
+    (tmp_path / "protocol.json").write_text('{"pretraining": "1", "scoring": "2"}')
     monkeypatch.setattr(sys, "argv", ["pecop_study.py", "--workdir", str(tmp_path)])
     with pytest.raises(SystemExit):
         script.main()
     assert "give another --workdir" in capsys.readouterr().err
+
+
+def test_keys_change_both_configs_and_keep_their_types(script):
+    keys = (("train.steps", "7"), ("data.raw_dir", "a=b"), ("optimizer.learning_rate", "1"), ("data.flip", "False"))
+    config = script.load(script.ROOT / "configs" / "taps_score.py", keys)
+    assert (config.train.steps, config.data.raw_dir, config.data.flip) == (7, "a=b", False)
+    assert isinstance(config.optimizer.learning_rate, float)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seeds", "1"], "at least 2"),
+        (["--key", "train.stepz=3"], "stepz"),
+        (["--pretraining", "configs/taps_score.py"], "a config of task score stands where one of task vspp belongs"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_it_starts(script, tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(script.ROOT)
+    monkeypatch.setattr(sys, "argv", ["pecop_study.py", "--workdir", str(tmp_path / "study"), *arguments])
+    with pytest.raises(SystemExit):
+        script.main()
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "study").exists()
