@@ -4,7 +4,7 @@
     python run.py --workdir DIR --mode evaluate
     python run.py --workdir DIR --mode predict --input FILE|FOLDER|GLOB
 
-Modes: train (default), evaluate, predict, build, import_weights, config.
+Modes: train (default), evaluate, predict, build, import_weights, export_adapter, inspect, config.
 """
 
 import os
@@ -19,15 +19,15 @@ from ml_collections import config_flags
 if TYPE_CHECKING:
     from aqa_jax.config import Config
 
-MODES = ("train", "evaluate", "predict", "build", "import_weights", "config")
+MODES = ("train", "evaluate", "predict", "build", "import_weights", "export_adapter", "inspect", "config")
 FROM_WORKDIR = Path(__file__).parent / "configs" / "from_workdir.py"
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/.", lock_config=True)
 _MODE = flags.DEFINE_enum("mode", "train", MODES, "What to do.")
 _WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder: config, checkpoints, logs, results.")
 _INPUT = flags.DEFINE_multi_string("input", [], "predict: a video file, a folder or a glob; may be repeated.")
-_OUTPUT = flags.DEFINE_string("output", "", "predict, evaluate, import_weights: where results go.")
-_WEIGHTS = flags.DEFINE_string("weights", "", "import_weights: the weight file, or a run's workdir.")
+_OUTPUT = flags.DEFINE_string("output", "", "predict, evaluate, import_weights, export_adapter: where results go.")
+_WEIGHTS = flags.DEFINE_string("weights", "", "import_weights, inspect: the weight file, or a run's workdir.")
 _DIFFICULTIES = flags.DEFINE_string("difficulties", "", "predict: a CSV of file and difficulty.")
 _COORDINATOR = flags.DEFINE_string("coordinator", "", "Several hosts: host:port of process 0.")
 _PROCESSES = flags.DEFINE_integer("processes", 1, "Several hosts: how many processes.")
@@ -67,10 +67,10 @@ def main(argv: Sequence[str]) -> None:
     from aqa_jax.errors import AqaError, ConfigError
 
     try:
-        if _CONFIG.value is None:
+        if _CONFIG.value is None and _MODE.value != "inspect":
             raise ConfigError(f"Give --config configs/NAME.py, or the --workdir of a run.\n{__doc__}")
-        config = config_lib.resolve(_CONFIG.value)
-        if not _WORKDIR.value and _MODE.value in ("train", "evaluate", "predict"):
+        config = config_lib.resolve(_CONFIG.value or {})
+        if not _WORKDIR.value and _MODE.value in ("train", "evaluate", "predict", "export_adapter"):
             raise ConfigError(f"--mode {_MODE.value} needs --workdir DIR.")
         if _MODE.value == "config":
             print(config_lib.render(config))

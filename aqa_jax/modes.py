@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 
 from aqa_jax import config as config_lib
+from aqa_jax import weights as weight_files
 from aqa_jax.config import Config
 from aqa_jax.data import build
 from aqa_jax.errors import ConfigError
@@ -14,6 +15,7 @@ from aqa_jax.predict.inputs import find_videos, read_difficulties
 from aqa_jax.predict.predict import predict as predict_files
 from aqa_jax.predict.scorer import RunScorer
 from aqa_jax.train import final, imported
+from aqa_jax.train.adapter import adapter_of_run, load_adapter
 from aqa_jax.train.loop import train as train_loop
 from aqa_jax.train.run import Run, build_dataset
 
@@ -102,6 +104,28 @@ def import_weights(request: Request) -> int:
     return 0
 
 
+def export_adapter(request: Request) -> int:
+    """Writes the adapters of a run, with all that must be known to attach them, into one file."""
+    if request.output is None:
+        raise ConfigError("--mode export_adapter needs --workdir RUN and --output FILE.safetensors.")
+    adapter = adapter_of_run(request.workdir, request.config.evaluate.selection)
+    adapter.write(request.output)
+    print(f"{request.output}: {adapter.describe()}")
+    return 0
+
+
+def inspect(request: Request) -> int:
+    """Prints what an adapter file, a run's adapters or a weight file is."""
+    if not request.weights:
+        raise ConfigError("--mode inspect needs --weights FILE (or a run's workdir, for its adapters).")
+    path = Path(request.weights)
+    if (path / "config.json").is_file():
+        print(f"{path}: {load_adapter(path).describe()}")
+    else:
+        print(weight_files.describe(path))
+    return 0
+
+
 def _score_samples(request: Request) -> None:
     """Renders unseen videos to files and scores them: the whole way that a stranger's video goes."""
     config = request.config
@@ -117,4 +141,6 @@ MODES = {
     "predict": predict,
     "build": make_dataset,
     "import_weights": import_weights,
+    "export_adapter": export_adapter,
+    "inspect": inspect,
 }

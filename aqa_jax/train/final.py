@@ -10,6 +10,7 @@ from aqa_jax.errors import CheckpointError
 from aqa_jax.evaluate import plots, results
 from aqa_jax.evaluate.selection import select, select_all
 from aqa_jax.files import write_json
+from aqa_jax.train.adapter import adapter_of_state, is_exportable, training_data
 from aqa_jax.train.checkpoints import Checkpoints
 from aqa_jax.train.evaluation import predict_rows
 from aqa_jax.train.log import read_log
@@ -20,7 +21,8 @@ def evaluate_run(run: Run, workdir: Path, output: Path) -> dict[str, Any]:
     """Evaluates the checkpoints that the selection rules choose, and writes what people look at.
 
     Writes ``metrics.json`` (headline figures of ``config.evaluate.selection``, and all rules' beside them),
-    ``predictions.csv``, ``scatter.png`` into ``output`` and ``curves.png`` beside it.
+    ``predictions.csv`` and ``scatter.png`` (the pretext task: ``confusion.png``) into ``output``, and ``curves.png``
+    beside it. A run that trained adapters alone gets ``adapter.safetensors`` too, in its own evaluation folder.
 
     Returns:
       The content of ``metrics.json``.
@@ -44,6 +46,8 @@ def evaluate_run(run: Run, workdir: Path, output: Path) -> dict[str, Any]:
             if step is None or step in by_step:
                 continue
             state = checkpoints.restore_state(step, restored_like(run))
+            if step == chosen.step:
+                chosen_state = state
             outputs = predict_rows(run.output_step, state, run.batches_of("test"), name=f"test, step {step}")
             outputs.pop("row")
             outputs_of[step] = outputs
@@ -71,9 +75,18 @@ def evaluate_run(run: Run, workdir: Path, output: Path) -> dict[str, Any]:
             write_json(workdir / "trained_on.json", run.trained_on())
         if config.task == "score":
             _write_scores(run, output, outputs_of[chosen.step], metrics)
+        if config.task == "vspp":
+            segments = [str(n + 1) for n in range(config.vspp.segments)]
+            classes = {"segment": segments, "pace": [str(pace) for pace in metrics["paces"]]}
+            plots.confusions(
+                output / "confusion.png", {n: (metrics[f"{n}_confusion"], names) for n, names in classes.items()}
+            )
         losses = [(line["step"], line["loss"]) for line in read_log(workdir / "logs") if "loss" in line]
         curves = output.parent / "curves.png" if output.parent == workdir else output / "curves.png"
         plots.training_curves(curves, losses, history, metric=monitor, selected_step=chosen.step)
+        # Elsewhere the figures may be another config's.
+        if output == workdir / "evaluation" and is_exportable(config) and training_data(workdir, chosen):
+            adapter_of_state(config, workdir, chosen, chosen_state).write(output / "adapter.safetensors")
         # The metrics come last: where they are, everything is.
         results.write_metrics(output / "metrics.json", {"num_examples": len(run.rows["test"]), **metrics}, **content)
     return {"metrics": metrics, **content}
@@ -112,6 +125,8 @@ def protocol(run: Run) -> str:
         parts.append(f"score: {'the mean' if evaluate.point == 'mean' else 'one sample'}")
     if data.training_split != "train":
         parts.append(f"trained on the splits {data.training_split}")
+    if data.allow_pretraining_overlap:
+        parts.append("groups of the test split MAY HAVE BEEN SEEN in pretraining")
     if data.shuffle_time:
         parts.append("frames of every window SHUFFLED (control)")
     if data.still:
@@ -128,7 +143,11 @@ def summary(content: dict[str, Any]) -> str:
             continue
         figures = selection["test"]
         mark = " <- headline" if rule == content["selection"]["rule"] else ""
-        names = [n for n in ("rho", "rl2", "mae", "coverage_90", "mean_r2", "segment_accuracy", "pace_accuracy") if figures.get(n) is not None]
+        names = [
+            n
+            for n in ("rho", "rl2", "mae", "coverage_90", "mean_r2", "segment_accuracy", "pace_accuracy")
+            if figures.get(n) is not None
+        ]
         shown = ", ".join(f"{n} {figures[n]:.4f}" for n in names)
         intervals = figures.get("confidence") or {}
         for name in ("rho", "segment_accuracy", "pace_accuracy"):

@@ -11,10 +11,12 @@ from aqa_jax.config import Config
 from aqa_jax.errors import ConfigError
 from aqa_jax.files import write_json
 from aqa_jax.train import state as states
+from aqa_jax.train.adapter import training_data
 from aqa_jax.train.checkpoints import Checkpoints
 from aqa_jax.train.chosen import restore_chosen
 from aqa_jax.train.initial import with_file
 from aqa_jax.train.run import Run
+from aqa_jax.weights.adapter_file import GROUPS_KEY
 
 
 def import_weights(config: Config, source: Path, output: Path) -> str:
@@ -39,12 +41,20 @@ def import_weights(config: Config, source: Path, output: Path) -> str:
         flat, metadata = run_backbone(source)
         path = output / "weights.safetensors"
         weights.write_safetensors(path, flat, metadata)
-        groups, table = with_file(run.assembler.init(), path, head=False)
+        groups, report = with_file(run.assembler.init(), path, head=False)
     else:
-        groups, table = with_file(run.assembler.init(), source, head=config.task == "score")
+        if config.adapter.file:
+            raise ConfigError(
+                "config.adapter.file is read when a training starts, together with config.model.weights: import the "
+                "weights without it (--config.adapter.file='')."
+            )
+        groups, report = with_file(run.assembler.init(), source, head=config.task == "score")
         metadata = weights.provenance(source)
+        if source.suffix == ".safetensors":
+            before = weights.read_safetensors(source)[1]
+            metadata |= {GROUPS_KEY: before[GROUPS_KEY]} if GROUPS_KEY in before else {}
         kept = states.flat(groups, ("trainable", "frozen", "stats"))
-        if "-> head/" not in table:
+        if "head" not in report.groups():
             kept = {name: leaf for name, leaf in kept.items() if name.startswith("i3d/")}
         elif config.head.standardise:
             raise ConfigError(
@@ -57,7 +67,7 @@ def import_weights(config: Config, source: Path, output: Path) -> str:
     checkpoints.save_model(0, {"step": np.zeros((), np.int32), **groups}, {"history": [{"step": 0}]})
     checkpoints.close()
     write_json(output / "config.json", json.loads(config_lib.to_json(config)))
-    return table
+    return report.table()
 
 
 def run_backbone(workdir: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -74,4 +84,6 @@ def run_backbone(workdir: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         "width": str(config.model.width),
         "selection": json.dumps(chosen.to_dict()),
     }
+    if trained_on := training_data(workdir, chosen):
+        metadata[GROUPS_KEY] = json.dumps(trained_on["groups"])
     return flat, metadata

@@ -7,28 +7,42 @@ import optax
 
 from aqa_jax import weights
 from aqa_jax.train import state as states
+from aqa_jax.train.adapter import attach, check_overlap
 from aqa_jax.train.run import Run
+from aqa_jax.weights.adapter_file import read_groups
+from aqa_jax.weights.convert import ADAPTERS, group_of
 
 STARTER = Path(__file__).parents[1] / "starter" / "backbone.safetensors"
 """The small I3D of configs/starter.py."""
 
 
 def initial_state(run: Run, optimizer: optax.GradientTransformation) -> states.State:
-    """Fresh weights, replaced by those of ``config.model.weights`` where that is set.
+    """Fresh weights, replaced by those of ``config.model.weights`` and ``config.adapter.file`` where these are set.
 
     A head in the file is taken too where it speaks the same units: raw scores, ``config.head.standardise=False``.
+    Where both files hold adapters, those of ``config.adapter.file`` count.
+
+    Raises:
+      WeightsError: a file cannot be read, or does not fit.
+      DataError: a file was trained on groups of this run's test split.
     """
-    groups, config = run.initial_groups, run.config
+    groups, config, replaced = run.initial_groups, run.config, False
     if config.model.weights:
         same_head = config.task == "score" and not config.head.standardise
         named = STARTER if config.model.weights == "starter" else Path(config.model.weights)
-        groups, table = with_file(groups, named, head=same_head)
-        if jax.process_index() == 0:
-            print(f"{config.model.weights}: {table.splitlines()[0]}", flush=True)
+        groups, report = with_file(groups, named, head=same_head)
+        check_overlap(run, _training_groups(named), f"config.model.weights={config.model.weights}")
+        replaced = ADAPTERS in report.groups()
+        _say(f"{config.model.weights}: {report.summary()}")
+    if config.adapter.file:
+        groups, adapter = attach(run, groups, Path(config.adapter.file))
+        count = sum(value.size for name, value in adapter.arrays.items() if group_of(name) == ADAPTERS)
+        note = ", in place of the adapters in config.model.weights" if replaced else ""
+        _say(f"{config.adapter.file}: {count:,} adapter parameters and the running statistics{note}")
     return states.start(groups, optimizer)
 
 
-def with_file(groups: states.State, path: Path, *, head: bool) -> tuple[states.State, str]:
+def with_file(groups: states.State, path: Path, *, head: bool) -> tuple[states.State, weights.Report]:
     """``groups`` with the backbone of a weight file and, if ``head``, the file's head where it has one; the report.
 
     Raises:
@@ -40,4 +54,16 @@ def with_file(groups: states.State, path: Path, *, head: bool) -> tuple[states.S
     # A file from elsewhere has no adapters: they start fresh.
     optional = {"head", "i3d/adapters"} if head else {"i3d/adapters"}
     values, report = weights.convert(source, targets, kind, optional=optional, name=str(path))
-    return states.with_values(groups, values), report.table()
+    return states.with_values(groups, values), report
+
+
+def _training_groups(path: Path) -> tuple[str, ...]:
+    """Fingerprints of what the weights at ``path`` were trained on, where they say so: files of our own."""
+    if path.suffix != ".safetensors":
+        return ()
+    return read_groups(weights.read_safetensors(path)[1], path)
+
+
+def _say(line: str) -> None:
+    if jax.process_index() == 0:
+        print(line, flush=True)

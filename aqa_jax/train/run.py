@@ -20,6 +20,7 @@ from aqa_jax.models.adapters import TUNING
 from aqa_jax.tasks import make_task
 from aqa_jax.train import step as steps
 from aqa_jax.train.state import Assembler, State
+from aqa_jax.weights.adapter_file import group_fingerprint
 
 TRAINED_ON = "aqa_jax.trained_on/1"
 
@@ -43,6 +44,8 @@ class Run:
         self.config = config
         self.task = make_task(config)
         self.window = self.task.window
+        # Fingerprints of what the initial weights were trained on.
+        self.inherited_groups: set[str] = set()
         self.assembler = Assembler(lambda: self.make_model(None), TUNING[config.train.trainable])
 
     def make_model(self, labels: Any) -> nnx.Module:
@@ -150,7 +153,13 @@ class Run:
         return (self.window.num_clips, self.window.clip_length, crop, crop, 3)
 
     def trained_on(self) -> dict[str, Any]:
-        """What a workdir keeps of its dataset, so that new videos can be scored without it."""
+        """What a workdir keeps of its dataset, so that new videos can be scored without it.
+
+        ``groups`` are fingerprints, of the initial weights' groups too: an adapter file tells them to later runs.
+        """
+        seen = np.concatenate([self.rows["train"], self.rows["validation"]])
+        groups = np.unique(self.store.table.column("group")[seen].astype(str))
+        fingerprints = {group_fingerprint(self.config.data.builder, group) for group in groups}
         scores = self.labels("train").get("score", np.zeros(0))
         scores = scores[np.isfinite(scores)]  # Some videos may have no label.
         return {
@@ -159,6 +168,7 @@ class Run:
             "fingerprint": self.store.metadata["fingerprint"],
             "frame_size": list(self.store.frame_size),
             "videos": {split: len(rows) for split, rows in self.rows.items()},
+            "groups": sorted(fingerprints | self.inherited_groups),
             "score_range": [float(scores.min()), float(scores.max())] if len(scores) else None,
         }
 

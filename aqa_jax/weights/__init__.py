@@ -6,19 +6,24 @@ print(report.table())
 write_safetensors("backbone.safetensors", values, provenance("rgb_imagenet.pt"))
 """
 
+from aqa_jax.weights.adapter_file import AdapterFile, read_adapter
 from aqa_jax.weights.convert import Report, convert
+from aqa_jax.weights.describe import describe
 from aqa_jax.weights.export import to_torch
 from aqa_jax.weights.known import Known, identify
 from aqa_jax.weights.safetensors_io import read_safetensors, write_safetensors
 from aqa_jax.weights.source import load_source, provenance
 
 __all__ = [
+    "AdapterFile",
     "Known",
     "Report",
     "convert",
+    "describe",
     "identify",
     "load_source",
     "provenance",
+    "read_adapter",
     "read_safetensors",
     "to_torch",
     "write_safetensors",

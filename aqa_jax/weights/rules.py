@@ -203,6 +203,11 @@ def detect_style(keys: Iterable[str]) -> str:
         raise WeightsError(f"the file holds I3D networks in several key styles ({', '.join(found)}); keep one")
     if any(key.startswith("Flow/inception_i3d") for key in keys):
         raise WeightsError("the file is the optical-flow network; fetch the RGB one")
+    if keys and all(key.startswith("i3d/") for key in keys):
+        raise WeightsError(
+            "an adapter file, without the backbone that it belongs to: give it as config.adapter.file, and the "
+            "backbone as config.model.weights"
+        )
     shown = ", ".join(repr(key[:80]) for key in keys[:5]) or "nothing"
     raise WeightsError(
         f"no I3D among the file's {len(keys)} tensors ({shown}, ...); known are the key styles of "
