@@ -54,7 +54,7 @@ def train(config: Config, workdir: Path) -> Run:
     run.batches_of("test")  # A test split that cannot be read should say so now.
     if jax.process_index() == 0:
         write_json(workdir / "trained_on.json", run.trained_on())
-        print(states.parameter_table(state), flush=True)
+        print(states.parameter_table(state, run.assembler.parameters), flush=True)
     iterator = run.batches_for_training()
     checkpoints = Checkpoints(workdir / "checkpoints")
     history: History = []

@@ -11,6 +11,7 @@ from flax import nnx, traverse_util
 
 from aqa_jax.errors import WeightsError
 from aqa_jax.models.heads.base import Constant
+from aqa_jax.weights.convert import ADAPTERS, group_of
 
 State = dict[str, Any]
 """Keys ``step`` (int32 scalar), ``trainable``, ``frozen``, ``stats``, ``constants`` (nested dicts), ``optimizer``."""
@@ -30,7 +31,9 @@ class Assembler:
         self._filters = (wanted, nnx.Param, nnx.BatchStat, Constant)
         self._make_model = make_model
         self.trainable = trainable
-        self.graph = nnx.split(nnx.eval_shape(make_model), *self._filters)[0]
+        model = nnx.eval_shape(make_model)
+        self.graph = nnx.split(model, *self._filters)[0]
+        self.parameters = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
 
     def init(self) -> State:
         """Fresh arrays for every group."""
@@ -89,13 +92,20 @@ def abstract(state: State) -> State:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state)
 
 
-def parameter_table(state: State) -> str:
-    """Trainable, frozen and all parameters of each top-level part, as text."""
+def parameter_table(state: State, parameters: int) -> str:
+    """Trainable, frozen and all parameters of backbone, adapters and head, as text.
+
+    Each of the model's ``parameters`` is in exactly one row and column.
+    """
     counts: dict[str, list[int]] = {}
     for column, group in enumerate(("trainable", "frozen")):
-        for path, leaf in traverse_util.flatten_dict(state[group]).items():
-            counts.setdefault(str(path[0]), [0, 0])[column] += leaf.size
+        for path, leaf in flat(state, (group,)).items():
+            part = group_of(path)
+            counts.setdefault("adapters" if part == ADAPTERS else part.partition("/")[0], [0, 0])[column] += leaf.size
+    order = ("i3d", "adapters", "head")
+    counts = {part: counts[part] for part in sorted(counts, key=lambda part: (*order, part).index(part))}
     counts["total"] = [sum(column) for column in zip(*counts.values(), strict=True)]
+    assert sum(counts["total"]) == parameters, "a parameter is in no group, or in two"
     lines = [f"{'part':<10}{'trainable':>14}{'frozen':>14}{'total':>14}"]
     lines += [f"{name:<10}{a:>14,}{b:>14,}{a + b:>14,}" for name, (a, b) in counts.items()]
     return "\n".join(lines)

@@ -6,7 +6,9 @@ import pytest
 from flax import nnx
 
 from aqa_jax.errors import WeightsError
+from aqa_jax.models.adapters import TUNING, AdapterSettings
 from aqa_jax.models.heads.base import Constant
+from aqa_jax.models.i3d import I3D
 from aqa_jax.train import state as states
 from aqa_jax.train.state import Assembler
 
@@ -54,5 +56,28 @@ def test_values_by_name_and_what_does_not_fit():
 
 
 def test_the_table_counts_every_parameter_once():
-    lines = states.parameter_table(assembler().init()).splitlines()
+    made = assembler()
+    lines = states.parameter_table(made.init(), made.parameters).splitlines()
     assert lines[-1].split() == ["total", "4", "15", "19"]
+
+
+class Adapted(nnx.Module):
+    def __init__(self):
+        rngs = nnx.Rngs(0)
+        self.head = nnx.Linear(10, 2, rngs=rngs)
+        self.i3d = I3D(rngs=rngs, width=0.05, adapters=AdapterSettings("3d"))
+
+
+@pytest.mark.parametrize("word", TUNING)
+def test_the_table_of_a_backbone_with_adapters(word):
+    made = Assembler(Adapted, TUNING[word])
+    text = states.parameter_table(jax.eval_shape(made.init), made.parameters)
+    rows = {line.split()[0]: [int(n.replace(",", "")) for n in line.split()[1:]] for line in text.splitlines()[1:]}
+    assert list(rows) == ["i3d", "adapters", "head", "total"]
+    assert all(trained + frozen == both for trained, frozen, both in rows.values())
+    assert rows["total"] == [sum(column) for column in zip(*list(rows.values())[:3], strict=True)]
+    assert rows["head"][:2] == [22, 0]
+    partly = {name for name in ("i3d", "adapters") if rows[name][0]}
+    assert partly == {"all": {"i3d", "adapters"}, "bias": {"i3d", "adapters"}, "norm": {"i3d"}}.get(
+        word, {"adapters"} if word == "adapters" else set()
+    )
