@@ -3,6 +3,7 @@
 import importlib
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from aqa_jax.train.checkpoints import Checkpoints
 from aqa_jax.train.final import protocol
 from aqa_jax.train.optimizer import make_schedule
 from aqa_jax.train.run import Run, restored_like
-from configs import jigsaws_dae, pecop, pecop_pd4t_gait, taps_pretrain
+from configs import jigsaws_dae, pecop, pecop_pd4t_gait
 
 FILES = sorted(p.stem for p in Path(pecop.__file__).parent.glob("*.py") if p.stem not in ("__init__", "from_workdir"))
 DUMMY = Path(__file__).parents[1] / "data_builders"
@@ -32,7 +33,7 @@ def words(name):
     """What may stand after the colon; empty: nothing."""
     if name.startswith("pecop"):
         return pecop.VARIANTS
-    return pecop.STARTS if name in STARTED else tuple(taps_pretrain.ARMS) if name == "taps_pretrain" else ()
+    return pecop.STARTS if name in STARTED else ()
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -156,3 +157,18 @@ def at(tree, path):
     for name in path:
         tree = tree[name]
     return np.asarray(tree)
+
+
+def test_the_commands_of_the_page_are_possible():
+    page = (DUMMY.parent / "docs" / "pecop.md").read_text()
+    blocks = re.findall(r"```bash\n(.*?)```", page, re.S)
+    commands = [line for block in blocks for line in block.replace("\\\n", "").splitlines() if "--config " in line]
+    assert len(commands) > 8
+    for command in commands:
+        name, word = re.search(r"--config configs/(\w+)\.py(?::(\w+))?", command).groups()
+        module = importlib.import_module(f"configs.{name}")
+        config = module.get_config(word) if word else module.get_config()
+        config.update_from_flattened_dict(dict(re.findall(r"--config\.([\w.]+)=(\S+)", command)))
+        config_lib.resolve(config)
+    known = {f"config.{key}" for key, _, _ in config_lib.walk(config_lib.Config())}
+    assert set(re.findall(r"`(config\.\w+\.\w+)", page)) <= known
