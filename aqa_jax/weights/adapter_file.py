@@ -146,7 +146,10 @@ def fingerprint(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def group_fingerprint(builder: str, group: str) -> str:
-    """16 hex digits that stand for a group of a dataset: who knows the group's name can recognise it, nobody else."""
+    """16 hex digits that stand for a group of a dataset.
+
+    A pseudonym, no secret: whoever can guess the group's name, such as a patient's three digits, can recognise it.
+    """
     return hashlib.sha256(f"{Path(builder).name}/{group}".encode()).hexdigest()[:16]
 
 
