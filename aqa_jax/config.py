@@ -61,7 +61,8 @@ class DataConfig:
         "the others; empty: the dataset's own test split",
     )
     allow_pretraining_overlap: bool = _key(
-        False, "test on groups (patients, ...) that the initial weights were trained on, instead of refusing to"
+        False,
+        "test on groups (patients, ...) or videos that the initial weights were trained on; else refused",
     )
     validation_fraction: float = _key(
         0.1, "share of the training split held out to choose the epoch", low=0.0, high=0.9

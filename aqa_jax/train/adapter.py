@@ -21,9 +21,11 @@ from aqa_jax.weights.adapter_file import (
     backbone_fingerprint,
     group_fingerprint,
     read_adapter,
+    video_fingerprint,
 )
 
 _ARRAYS = ("trainable", "frozen", "stats")
+_SHOWN = 20
 
 
 def is_exportable(config: Config) -> bool:
@@ -69,7 +71,7 @@ def adapter_of_state(config: Config, workdir: Path, chosen: Selection, state: st
     trained_on = training_data(workdir, chosen)
     if trained_on is None:
         raise CheckpointError(
-            f"{workdir} was imported, or trained before adapter files were: it does not say which groups of the "
+            f"{workdir} was imported, or trained before adapter files were: it does not say which part of the "
             "dataset it was trained on. Export the adapters from the run that trained them."
         )
     flat = states.flat(state, _ARRAYS)
@@ -103,7 +105,7 @@ def attach(run: Run, groups: states.State, path: Path) -> tuple[states.State, Ad
 
     Raises:
       WeightsError: the file is damaged, made with other settings (each config key is named), or for another backbone.
-      DataError: it was trained on a group of this run's test split.
+      DataError: it was trained on what this run tests, see :func:`check_overlap`.
     """
     adapter, config = load_adapter(path), run.config
     settings = dataclasses.asdict(config.adapter)
@@ -129,25 +131,31 @@ def attach(run: Run, groups: states.State, path: Path) -> tuple[states.State, Ad
 
 
 def check_overlap(run: Run, trained_on: tuple[str, ...], name: str) -> None:
-    """Refuses weights that were trained on groups (patients, athletes, ...) which this run tests on as unseen ones.
+    """Refuses weights that were trained on what this run tests: groups (patients, ...) as unseen ones, or videos.
 
-    Remembers the groups, so that what this run exports names them too.
+    A group that the run trains on as well is no unseen one: some datasets are not split by group.
+    Remembers ``trained_on``, so that what this run exports names it too.
 
     Raises:
-      DataError: names these groups, unless ``config.data.allow_pretraining_overlap``.
+      DataError: names these groups or videos, unless ``config.data.allow_pretraining_overlap``.
     """
     run.inherited_groups |= set(trained_on)
     if not trained_on or run.config.data.allow_pretraining_overlap:
         return
-    group, rows = run.store.table.column("group").astype(str), run.rows
-    # Where a dataset's own split is not by group, training on both sides of it is nothing new.
+    builder, rows, known = run.config.data.builder, run.rows, set(trained_on)
+    group, video = (run.store.table.column(column).astype(str) for column in ("group", "id"))
     unseen = np.setdiff1d(group[rows["test"]], group[np.concatenate([rows["train"], rows["validation"]])])
-    seen = [one for one in unseen if group_fingerprint(run.config.data.builder, one) in trained_on]
+    seen = [one for one in unseen if group_fingerprint(builder, one) in known]
+    what = "group(s)"
+    if not seen:
+        what = "video(s)"
+        seen = [video[row] for row in rows["test"] if video_fingerprint(builder, group[row], video[row]) in known]
     if seen:
+        listed = ", ".join(seen[:_SHOWN]) + (", ..." if len(seen) > _SHOWN else "")
         raise DataError(
-            f"{name} was trained on {len(seen)} group(s) of this run's test split: {', '.join(seen)}. The test would "
-            "not be one of unseen groups. Pretrain without them, or accept that with "
-            "config.data.allow_pretraining_overlap=True: the results then say so."
+            f"{name} was trained on {len(seen)} {what} of this run's test split: {listed}. They would not be tested as "
+            "unseen ones. Pretrain without them, or accept that with config.data.allow_pretraining_overlap=True: the "
+            "results then say so."
         )
 
 

@@ -126,7 +126,7 @@ def protocol(run: Run) -> str:
     if data.training_split != "train":
         parts.append(f"trained on the splits {data.training_split}")
     if data.allow_pretraining_overlap:
-        parts.append("groups of the test split MAY HAVE BEEN SEEN in pretraining")
+        parts.append("groups or videos of the test split MAY HAVE BEEN SEEN in pretraining")
     if data.shuffle_time:
         parts.append("frames of every window SHUFFLED (control)")
     if data.still:

@@ -24,7 +24,7 @@ def initial_state(run: Run, optimizer: optax.GradientTransformation) -> states.S
 
     Raises:
       WeightsError: a file cannot be read, or does not fit.
-      DataError: a file was trained on groups of this run's test split.
+      DataError: a file was trained on what this run tests.
     """
     groups, config, replaced = run.initial_groups, run.config, False
     if config.model.weights:

@@ -20,7 +20,7 @@ from aqa_jax.models.adapters import TUNING
 from aqa_jax.tasks import make_task
 from aqa_jax.train import step as steps
 from aqa_jax.train.state import Assembler, State
-from aqa_jax.weights.adapter_file import group_fingerprint
+from aqa_jax.weights.adapter_file import group_fingerprint, video_fingerprint
 
 TRAINED_ON = "aqa_jax.trained_on/1"
 
@@ -155,11 +155,14 @@ class Run:
     def trained_on(self) -> dict[str, Any]:
         """What a workdir keeps of its dataset, so that new videos can be scored without it.
 
-        ``groups`` are fingerprints, of the initial weights' groups too: an adapter file tells them to later runs.
+        ``groups`` are fingerprints of groups and videos, those that the initial weights were trained on among them: an
+        adapter file tells them to later runs.
         """
+        builder, table = self.config.data.builder, self.store.table
         seen = np.concatenate([self.rows["train"], self.rows["validation"]])
-        groups = np.unique(self.store.table.column("group")[seen].astype(str))
-        fingerprints = {group_fingerprint(self.config.data.builder, group) for group in groups}
+        videos = list(zip(table.column("group")[seen], table.column("id")[seen], strict=True))
+        fingerprints = {video_fingerprint(builder, group, video) for group, video in videos}
+        fingerprints |= {group_fingerprint(builder, group) for group, _ in videos}
         scores = self.labels("train").get("score", np.zeros(0))
         scores = scores[np.isfinite(scores)]  # Some videos may have no label.
         return {

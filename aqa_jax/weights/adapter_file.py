@@ -20,7 +20,7 @@ from aqa_jax.weights.safetensors_io import read_safetensors, write_safetensors
 
 SCHEMA = "aqa_jax.adapter/1"
 GROUPS_KEY = "training_groups"
-"""The metadata entry of a weight file that lists :func:`group_fingerprint` of what it was trained on."""
+"""The metadata entry of a weight file that lists fingerprints of the groups and videos that it was trained on."""
 # The settings that decide the shapes, by kind; the others only decide how adapters start.
 DECISIVE = {"3d": ("kind", "blocks", "ratio", "depthwise"), "lora": ("kind", "blocks", "rank")}
 
@@ -36,7 +36,7 @@ class AdapterFile:
       width: of the backbone.
       backbone: :func:`backbone_fingerprint` of the frozen arrays that it was trained with.
       provenance: dataset, config and checkpoint, as text.
-      groups: :func:`group_fingerprint` of every group (patient, athlete, ...) that it was trained on.
+      groups: fingerprints of every group (patient, athlete, ...) and every video that it was trained on.
     """
 
     arrays: dict[str, np.ndarray]
@@ -85,7 +85,7 @@ class AdapterFile:
             "statistics": f"{len(self.arrays) - len(adapters)} arrays of batch normalisation",
             "bytes": f"{sum(a.nbytes for a in self.arrays.values()):,}",
             **self.provenance,
-            "trained on": f"{len(self.groups)} groups (patients, athletes, ...), kept as fingerprints",
+            "trained on": f"{len(self.groups)} groups (patients, athletes, ...) and videos, kept as fingerprints",
         }
         return "\n".join(["an adapter file", *(f"  {name:<16}{value}" for name, value in rows.items())])
 
@@ -153,8 +153,13 @@ def group_fingerprint(builder: str, group: str) -> str:
     return hashlib.sha256(f"{Path(builder).name}/{group}".encode()).hexdigest()[:16]
 
 
+def video_fingerprint(builder: str, group: str, video: str) -> str:
+    """The same of a video, by its id: a dataset whose splits share groups can leak videos alone."""
+    return group_fingerprint(builder, f"{group}/{video}")
+
+
 def read_groups(metadata: Mapping[str, str], path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """The fingerprints of training groups that a weight file's metadata list, if any.
+    """The fingerprints of training groups and videos that a weight file's metadata list, if any.
 
     Raises:
       WeightsError: the entry is no list.

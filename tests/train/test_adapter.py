@@ -21,7 +21,13 @@ from aqa_jax.train.imported import import_weights
 from aqa_jax.train.initial import initial_state
 from aqa_jax.train.optimizer import make_optimizer
 from aqa_jax.train.run import Run, restored_like
-from aqa_jax.weights.adapter_file import adapter_arrays, backbone_fingerprint, group_fingerprint, read_adapter
+from aqa_jax.weights.adapter_file import (
+    adapter_arrays,
+    backbone_fingerprint,
+    group_fingerprint,
+    read_adapter,
+    video_fingerprint,
+)
 from tests.tiny import tiny_config
 
 PRETRAINING = {
@@ -170,6 +176,14 @@ def test_groups_of_the_test_split_are_refused_by_name(file, config_of):
     seen = (*adapter.groups, group_fingerprint(run.config.data.builder, tested))
     with pytest.raises(DataError, match=rf"1 group\(s\) of this run's test split: {tested}\."):
         check_overlap(run, seen, "this file")
+    # Where groups are on both sides of a split, videos still must not be.
+    row = int(run.rows["test"][0])
+    mixed = Run(config_of())
+    mixed.store, mixed.rows = run.store, {**run.rows, "train": np.append(run.rows["train"], run.rows["test"])}
+    check_overlap(mixed, (group_fingerprint(run.config.data.builder, tested),), "this file")
+    video = str(run.store.table.column("id")[row])
+    with pytest.raises(DataError, match=rf"1 video\(s\) of this run's test split: {video}\."):
+        check_overlap(mixed, (video_fingerprint(run.config.data.builder, tested, video),), "this file")
     # The same groups of another dataset are other people.
     check_overlap(run, (group_fingerprint("elsewhere", tested),), "another dataset")
     allowed = Run(config_of(**{"data.allow_pretraining_overlap": True}))

@@ -125,7 +125,7 @@ def test_a_file_in_words(adapter, flat, tmp_path):
     assert f"{count:,} in 45 arrays" in text
     assert adapter.backbone in text
     assert "Mixed_3b, Mixed_5c" in text
-    assert "2 groups" in text
+    assert "2 groups (patients, athletes, ...) and videos" in text
     text = weights.describe(backbone)
     assert f"{sum(a.size for a in flat.values()):,}" in text
     assert "here" in text
