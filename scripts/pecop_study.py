@@ -76,11 +76,13 @@ class Job:
     keys: tuple[tuple[str, str], ...]
 
 
+_cores: Any = None
+
+
 def start_worker(cores: Any) -> None:
-    """A worker keeps to one core of its own: XLA's threads would else fight for all of them."""
-    core = cores.get()
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {core})
+    """Prepares the process of one arm; ``cores`` is the queue of free ones."""
+    global _cores
+    _cores = cores
     import jax
 
     cache = os.environ.get("JAX_COMPILATION_CACHE_DIR") or os.path.expanduser("~/.cache/aqa_jax/xla")
@@ -88,6 +90,17 @@ def start_worker(cores: Any) -> None:
 
 
 def carry_out(job: Job) -> None:
+    """One arm on a core of its own: XLA's threads would else fight for all of them."""
+    core = _cores.get()
+    try:
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, {core})
+        pretrain_and_score(job)
+    finally:
+        _cores.put(core)
+
+
+def pretrain_and_score(job: Job) -> None:
     """Pretrains and fine-tunes what is not there yet."""
     arm = ARMS[job.arm]
     scoring = load(job.scoring, job.keys)
@@ -239,14 +252,19 @@ def main() -> None:
         for arm in ARMS
     ]
     context = multiprocessing.get_context("spawn")
-    cores = context.Queue()
     available = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(arguments.jobs)
-    for k in range(arguments.jobs):
-        cores.put(available[k % len(available)])
-    with concurrent.futures.ProcessPoolExecutor(arguments.jobs, context, start_worker, (cores,)) as pool:
-        running = [pool.submit(carry_out, job) for job in jobs]
-        for finished in tqdm(concurrent.futures.as_completed(running), total=len(jobs), unit="arm"):
-            finished.result()
+    with context.Manager() as manager:
+        cores = manager.Queue()
+        for k in range(arguments.jobs):
+            cores.put(available[k % len(available)])
+        # A fresh process for every arm: compiled programs would pile up in its memory.
+        pool = concurrent.futures.ProcessPoolExecutor(
+            arguments.jobs, context, start_worker, (cores,), max_tasks_per_child=1
+        )
+        with pool:
+            running = [pool.submit(carry_out, job) for job in jobs]
+            for finished in tqdm(concurrent.futures.as_completed(running), total=len(jobs), unit="arm"):
+                finished.result()
     report(study, summarise(study, arguments.seeds))
 
 
