@@ -261,10 +261,16 @@ def main() -> None:
         pool = concurrent.futures.ProcessPoolExecutor(
             arguments.jobs, context, start_worker, (cores,), max_tasks_per_child=1
         )
+        failed = []
         with pool:
-            running = [pool.submit(carry_out, job) for job in jobs]
+            running = {pool.submit(carry_out, job): job for job in jobs}
             for finished in tqdm(concurrent.futures.as_completed(running), total=len(jobs), unit="arm"):
-                finished.result()
+                if (error := finished.exception()) is not None:
+                    failed.append(running[finished].folder)
+                    tqdm.write(f"{running[finished].folder} failed, the others go on: {error}")
+    if failed:
+        sys.exit(f"{len(failed)} of {len(jobs)} arms failed; what they said is in their console.txt. Give the same "
+                 "command again to go on.")  # fmt: skip
     report(study, summarise(study, arguments.seeds))
 
 
