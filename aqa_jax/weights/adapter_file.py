@@ -87,7 +87,7 @@ class AdapterFile:
             **self.provenance,
             "trained on": f"{len(self.groups)} groups (patients, athletes, ...) and videos, kept as fingerprints",
         }
-        return "\n".join(["an adapter file", *(f"  {name:<16}{value}" for name, value in rows.items())])
+        return "\n".join(["an adapter file", *(f"  {name:<22}{value}" for name, value in rows.items())])
 
 
 def read_adapter(path: str | os.PathLike[str]) -> AdapterFile:

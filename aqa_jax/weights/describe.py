@@ -33,4 +33,4 @@ def describe(path: str | os.PathLike[str]) -> str:
         **metadata,
     }
     first = [f"{path}: a weight file, {style} keys", *([f"  {known.describe()}"] if known else [])]
-    return "\n".join([*first, *(f"  {name:<16}{value}" for name, value in rows.items())])
+    return "\n".join([*first, *(f"  {name:<22}{value}" for name, value in rows.items())])
