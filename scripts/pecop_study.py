@@ -265,9 +265,9 @@ def main() -> None:
         with pool:
             running = {pool.submit(carry_out, job): job for job in jobs}
             for finished in tqdm(concurrent.futures.as_completed(running), total=len(jobs), unit="arm"):
-                if (error := finished.exception()) is not None:
+                if (cause := finished.exception()) is not None:
                     failed.append(running[finished].folder)
-                    tqdm.write(f"{running[finished].folder} failed, the others go on: {error}")
+                    tqdm.write(f"{running[finished].folder} failed, the others go on: {cause}")
     if failed:
         sys.exit(f"{len(failed)} of {len(jobs)} arms failed; what they said is in their console.txt. Give the same "
                  "command again to go on.")  # fmt: skip

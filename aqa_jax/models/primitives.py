@@ -96,22 +96,25 @@ def _taps(sizes, window, padding) -> jax.Array:
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _grouped_by_taps(x, kernel, padding):
-    planes = _planes(x, kernel.shape[3], padding)
-    shape = _out_shape(planes.shape[1:], kernel.shape)
-    offsets = _taps(x.shape[1:4], kernel.shape[:3], padding)
+    offsets, planes = _taps(x.shape[1:4], kernel.shape[:3], padding), _planes(x, kernel.shape[3], padding)
+    shape = _out_shape(planes[0].shape, kernel.shape)
 
     def add(i, total):
         t, h, w = offsets[i]
-        seen = lax.dynamic_slice(planes, (0, 0, t, h, w, 0), (planes.shape[0], *shape))
-        return total + (seen * _rows(kernel[t, h, w], seen)).sum(0)
+        for plane, row in zip(planes, kernel[t, h, w], strict=True):
+            total = total + lax.dynamic_slice(plane, (0, t, h, w, 0), shape) * _row(row)
+        return total
 
     return lax.fori_loop(0, len(offsets), add, jnp.zeros(shape, x.dtype))
 
 
 def _planes(x, per_group, padding):
-    """[B, T, H, W, G * r] -> [r, B, T', H', W', G], padded: the channels of a group as planes."""
+    """[B, T, H, W, G * r] -> r arrays [B, T', H', W', G], padded: the groups' first channels, their second, ...
+
+    Apart and not stacked: XLA vectorises the sum over arrays, and not the one over a leading axis.
+    """
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    return jnp.moveaxis(x.reshape(*x.shape[:-1], -1, per_group), -1, 0)
+    return [x[..., j::per_group] for j in range(per_group)]
 
 
 def _out_shape(padded, kernel_shape):
@@ -119,9 +122,9 @@ def _out_shape(padded, kernel_shape):
     return (batch, *(n - k + 1 for n, k in zip(sizes, kernel_shape[:3], strict=True)), groups)
 
 
-def _rows(tap, like):
-    """[r, G] -> [r, 1, 1, 1, 1, G]."""
-    return tap.reshape(tap.shape[0], *(1,) * (like.ndim - 2), tap.shape[1])
+def _row(values):
+    """[G] -> [1, 1, 1, 1, G]."""
+    return values.reshape(1, 1, 1, 1, -1)
 
 
 def _grouped_fwd(x, kernel, padding):
@@ -130,24 +133,25 @@ def _grouped_fwd(x, kernel, padding):
 
 def _grouped_bwd(padding, residuals, g):
     x, kernel = residuals
-    planes = _planes(x, kernel.shape[3], padding)
-    offsets = _taps(x.shape[1:4], kernel.shape[:3], padding)
-    shape = (planes.shape[0], *g.shape)
+    offsets, planes = _taps(x.shape[1:4], kernel.shape[:3], padding), _planes(x, kernel.shape[3], padding)
+    window, plane_shape = kernel.shape[:3], (*x.shape[:4], kernel.shape[4])
+    # An input entry at p is seen by tap k of the output at p + low - k: the output's gradient, padded the other way.
+    around = [(k - 1 - low, k - 1 - high) for k, (low, high) in zip(window, padding, strict=True)]
+    padded = lax.pad(g, jnp.zeros((), g.dtype), [(0, 0, 0), *((a, b, 0) for a, b in around), (0, 0, 0)])
 
     def add(i, totals):
         dplanes, dkernel = totals
         t, h, w = offsets[i]
-        at = (0, 0, t, h, w, 0)
-        seen = lax.dynamic_slice(planes, at, shape)
-        dkernel = dkernel.at[t, h, w].set((seen * g[None]).sum((1, 2, 3, 4)))
-        there = lax.dynamic_slice(dplanes, at, shape)
-        return lax.dynamic_update_slice(dplanes, there + g[None] * _rows(kernel[t, h, w], there), at), dkernel
+        back = (0, window[0] - 1 - t, window[1] - 1 - h, window[2] - 1 - w, 0)
+        seen_by = lax.dynamic_slice(padded, back, plane_shape)
+        rows = kernel[t, h, w]
+        dplanes = tuple(d + seen_by * _row(row) for d, row in zip(dplanes, rows, strict=True))
+        sums = [(lax.dynamic_slice(plane, (0, t, h, w, 0), g.shape) * g).sum((0, 1, 2, 3)) for plane in planes]
+        return dplanes, dkernel.at[t, h, w].set(jnp.stack(sums))
 
-    zeros = jnp.zeros_like(planes), jnp.zeros_like(kernel)
-    dplanes, dkernel = lax.fori_loop(0, len(offsets), add, zeros)
-    dx = jnp.moveaxis(dplanes, 0, -1).reshape(*dplanes.shape[1:5], -1)
-    inside = [slice(None), *(slice(low, low + n) for (low, _), n in zip(padding, x.shape[1:4], strict=True))]
-    return dx[tuple(inside)], dkernel
+    zeros = tuple(jnp.zeros(plane_shape, x.dtype) for _ in planes)
+    dplanes, dkernel = lax.fori_loop(0, len(offsets), add, (zeros, jnp.zeros_like(kernel)))
+    return jnp.stack(dplanes, -1).reshape(x.shape), dkernel
 
 
 _grouped_by_taps.defvjp(_grouped_fwd, _grouped_bwd)
