@@ -39,7 +39,7 @@ def initial_state(run: Run, optimizer: optax.GradientTransformation) -> states.S
         count = sum(value.size for name, value in adapter.arrays.items() if group_of(name) == ADAPTERS)
         note = ", in place of the adapters in config.model.weights" if replaced else ""
         _say(f"{config.adapter.file}: {count:,} adapter parameters and the running statistics{note}")
-    return states.start(groups, optimizer)
+    return states.replicated(states.start(groups, optimizer))
 
 
 def with_file(groups: states.State, path: Path, *, head: bool) -> tuple[states.State, weights.Report]:

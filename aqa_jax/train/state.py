@@ -16,6 +16,9 @@ from aqa_jax.weights.convert import ADAPTERS, group_of
 State = dict[str, Any]
 """Keys ``step`` (int32 scalar), ``trainable``, ``frozen``, ``stats``, ``constants`` (nested dicts), ``optimizer``."""
 
+AXIS = "data"
+"""The mapped axis of the compiled steps: the devices of all hosts."""
+
 GROUPS = ("trainable", "frozen", "stats", "constants")
 
 
@@ -85,10 +88,23 @@ def start(groups: State, optimizer: optax.GradientTransformation) -> State:
     return {"step": jnp.zeros((), jnp.int32), **groups, "optimizer": optimizer.init(groups["trainable"])}
 
 
+def _replicated_sharding() -> jax.sharding.NamedSharding:
+    """As the compiled step returns its state: on every device, over a mesh whose axis has the step's name."""
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), (AXIS,))
+    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+
+
+def replicated(state: State) -> State:
+    """``state`` on every device; placed otherwise, the step would be compiled twice, for its first call and the rest.
+
+    With several hosts it stays where it is: each host's step has a mesh of its own.
+    """
+    return state if jax.process_count() > 1 else jax.device_put(state, _replicated_sharding())
+
+
 def abstract(state: State) -> State:
-    """Shapes and dtypes of ``state`` with this process's replicated sharding: the target of a restore."""
-    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("data",))
-    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    """Shapes and dtypes of ``state`` with the replicated sharding: the target of a restore."""
+    sharding = _replicated_sharding()
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state)
 
 

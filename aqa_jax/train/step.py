@@ -9,9 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from aqa_jax.tasks.base import Batch, Task
-from aqa_jax.train.state import Assembler, State
-
-AXIS = "data"
+from aqa_jax.train.state import AXIS, Assembler, State
 
 
 def make_train_step(
