@@ -65,15 +65,22 @@ ARMS = {
 
 
 @dataclasses.dataclass(frozen=True)
+class Source:
+    """A config file and changed keys."""
+
+    path: Path
+    keys: tuple[tuple[str, str], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class Job:
-    """One seed of one arm; ``keys`` change both configs."""
+    """One seed of one arm: two config files, and the changed keys of each."""
 
     arm: str
     seed: int
     folder: Path
-    pretraining: Path
-    scoring: Path
-    keys: tuple[tuple[str, str], ...]
+    pretraining: Source
+    scoring: Source
 
 
 _cores: Any = None
@@ -103,10 +110,10 @@ def carry_out(job: Job) -> None:
 def pretrain_and_score(job: Job) -> None:
     """Pretrains and fine-tunes what is not there yet."""
     arm = ARMS[job.arm]
-    scoring = load(job.scoring, job.keys)
+    scoring = load(job.scoring)
     scoring.update_from_flattened_dict({"seed": job.seed, "data.threads": 1, "adapter.kind": arm.adapter})
     if arm.trainable is not None:
-        config = load(job.pretraining, job.keys)
+        config = load(job.pretraining)
         config.update_from_flattened_dict(
             {"seed": job.seed, "data.threads": 1, "adapter.kind": arm.adapter, "train.trainable": arm.trainable}
         )
@@ -117,14 +124,14 @@ def pretrain_and_score(job: Job) -> None:
     train(scoring, job.folder / "score")
 
 
-def load(path: Path, keys: tuple[tuple[str, str], ...]) -> ConfigDict:
-    """The config that the file ``path`` gives, with ``keys`` changed."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+def load(source: Source) -> ConfigDict:
+    """The config that ``source`` gives."""
+    spec = importlib.util.spec_from_file_location(source.path.stem, source.path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     config = module.get_config()
-    for key, text in keys:
+    for key, text in source.keys:
         *groups, name = key.split(".")
         group = functools.reduce(lambda node, part: node[part], groups, config)
         value = text if group.get_type(name) is str else ast.literal_eval(text)
@@ -225,14 +232,23 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="trainings at a time, each on a core of its own")
     parser.add_argument("--pretraining", type=Path, default=ROOT / "configs" / "taps_pretrain.py")
     parser.add_argument("--scoring", type=Path, default=ROOT / "configs" / "taps_score.py")
-    parser.add_argument("--key", action="append", default=[], help="KEY=VALUE: a key of both configs; may be repeated")
+    text = "KEY=VALUE, a key of {} changed; may be repeated"
+    parser.add_argument("--key", action="append", default=[], help=text.format("both configs"))
+    parser.add_argument("--pretraining_key", action="append", default=[], help=text.format("the pretraining alone"))
+    parser.add_argument("--scoring_key", action="append", default=[], help=text.format("the scoring alone"))
     arguments = parser.parse_args()
     if arguments.seeds < 2:
         parser.error("--seeds must be at least 2: an interval over seeds needs them")
     study = arguments.workdir.absolute()
-    keys = tuple((name, value) for name, _, value in (key.partition("=") for key in arguments.key))
+    sources = [
+        Source(path, tuple((name, value) for name, _, value in (key.partition("=") for key in keys)))
+        for path, keys in (
+            (arguments.pretraining, arguments.key + arguments.pretraining_key),
+            (arguments.scoring, arguments.key + arguments.scoring_key),
+        )
+    ]
     try:
-        configs = [config_lib.resolve(load(path, keys)) for path in (arguments.pretraining, arguments.scoring)]
+        configs = [config_lib.resolve(load(source)) for source in sources]
     except (AqaError, KeyError, AttributeError, ValueError, OSError) as error:
         parser.error(str(error))
     for config, task in zip(configs, ("vspp", "score"), strict=True):
@@ -246,11 +262,7 @@ def main() -> None:
     # Once, before several processes want them.
     for config in configs:
         build_dataset(config)
-    jobs = [
-        Job(arm, seed, study / f"seed{seed}" / arm, arguments.pretraining, arguments.scoring, keys)
-        for seed in range(arguments.seeds)
-        for arm in ARMS
-    ]
+    jobs = [Job(arm, seed, study / f"seed{seed}" / arm, *sources) for seed in range(arguments.seeds) for arm in ARMS]
     context = multiprocessing.get_context("spawn")
     available = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(arguments.jobs)
     with context.Manager() as manager:

@@ -77,7 +77,7 @@ def test_another_protocol_in_the_same_folder_is_refused(script, tmp_path, monkey
 
 def test_keys_change_both_configs_and_keep_their_types(script):
     keys = (("train.steps", "7"), ("data.raw_dir", "a=b"), ("optimizer.learning_rate", "1"), ("data.flip", "False"))
-    config = script.load(script.ROOT / "configs" / "taps_score.py", keys)
+    config = script.load(script.Source(script.ROOT / "configs" / "taps_score.py", keys))
     assert (config.train.steps, config.data.raw_dir, config.data.flip) == (7, "a=b", False)
     assert isinstance(config.optimizer.learning_rate, float)
 
@@ -87,6 +87,7 @@ def test_keys_change_both_configs_and_keep_their_types(script):
     [
         (["--seeds", "1"], "at least 2"),
         (["--key", "train.stepz=3"], "stepz"),
+        (["--scoring_key", "train.steps=-3"], "train.steps"),
         (["--pretraining", "configs/taps_score.py"], "a config of task score stands where one of task vspp belongs"),
     ],
 )
