@@ -33,9 +33,7 @@ def table(rows: dict[str, dict]) -> str:
 
 def main() -> None:
     """Entry point."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workdir", type=Path, required=True, help="of a trained run")
     workdir = parser.parse_args().workdir
     config = configuration.resolve(configuration.read_json(workdir / "config.json"))

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import optax
 
-from aqa_jax.config import OptimizerConfig
+from aqa_jax.config_keys import OptimizerConfig
 
 
 def make_schedule(settings: OptimizerConfig, total_updates: int) -> optax.Schedule:

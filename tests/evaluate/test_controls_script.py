@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aqa_jax.config import Config, DataConfig, to_json
+from aqa_jax.config import to_json
+from aqa_jax.config_keys import Config, DataConfig
 from aqa_jax.errors import AqaError
 from aqa_jax.evaluate.metrics import score_metrics
 from aqa_jax.evaluate.results import write_metrics

@@ -1,12 +1,14 @@
 """Properties of what is added to the backbone; parity with PECoP is in test_pecop_golden.py."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
-from aqa_jax import config
+from aqa_jax import config_keys
 from aqa_jax.models import adapters, i3d
 from aqa_jax.models.adapters import TUNING, Adapter3D, AdapterParam, AdapterSettings, LowRank
 from aqa_jax.models.i3d import I3D
@@ -17,8 +19,8 @@ def sizes(model, kind):
 
 
 def test_the_config_names_the_blocks_and_words_of_the_model():
-    assert tuple(i3d.MIXED) == adapters.BLOCKS == config.BLOCKS
-    field = next(f for f in config.dataclasses.fields(config.TrainConfig) if f.name == "trainable")
+    assert tuple(i3d.MIXED) == adapters.BLOCKS == config_keys.BLOCKS
+    field = next(f for f in dataclasses.fields(config_keys.TrainConfig) if f.name == "trainable")
     assert field.metadata["choices"] == tuple(TUNING)
 
 

@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 from scipy import stats
 
-from aqa_jax.config import HeadConfig
+from aqa_jax.config_keys import HeadConfig
 from aqa_jax.errors import DataError
 from aqa_jax.models.heads.dae import DAE, make_dae, make_dae_mt, middle_three
 from aqa_jax.models.scores import ScoreDistribution

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from aqa_jax.config import HeadConfig
+from aqa_jax.config_keys import HeadConfig
 from aqa_jax.models.heads.dae import DAE
 from tests.golden import rule
 from tests.models.golden_i3d import golden_i3d, merged

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from aqa_jax.config import Config, DataConfig, VsppConfig
+from aqa_jax.config_keys import Config, DataConfig, VsppConfig
 from aqa_jax.models.jitter import colour_jitter
 from aqa_jax.tasks.vspp import VsppTask
 

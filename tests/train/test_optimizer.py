@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from aqa_jax.config import OptimizerConfig
+from aqa_jax.config_keys import OptimizerConfig
 from aqa_jax.train.optimizer import make_optimizer, make_schedule
 
 RATE = 0.1

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from aqa_jax.config import HeadConfig
+from aqa_jax.config_keys import HeadConfig
 from aqa_jax.errors import DataError
 from aqa_jax.models import initializers
 from aqa_jax.models.heads.base import Constant, Labels

@@ -1,0 +1,236 @@
+"""Every key of a run: its default, its meaning, its bounds."""
+
+import dataclasses
+from typing import Any
+
+# The backbone's Inception modules.
+BLOCKS = tuple(f"Mixed_{name}" for name in ("3b", "3c", "4b", "4c", "4d", "4e", "4f", "5b", "5c"))
+
+
+def _key(default: Any, doc: str, *, choices: tuple = (), low: float | None = None, high: float | None = None) -> Any:
+    metadata = {"doc": doc, "choices": choices, "low": low, "high": high}
+    if dataclasses.is_dataclass(default):
+        return dataclasses.field(default_factory=lambda: default, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Which videos, which frames of them, and how they are cropped."""
+
+    builder: str = _key("synthetic_dives", "a folder of data_builders/")
+    options: str = _key("", "options of the builder, as key=value,key=value")
+    data_dir: str = _key("data", "where built datasets lie")
+    raw_dir: str = _key("", "the raw videos or frames and annotations, for building")
+    window: int = _key(103, "frames of an action that the model sees", low=1)
+    window_mode: str = _key(
+        "consecutive",
+        "the window's frames: consecutive ones, or spread evenly over the whole video (linspace)",
+        choices=("consecutive", "linspace"),
+    )
+    clip_length: int = _key(16, "frames of one clip through the backbone", low=1)
+    clip_starts: tuple[int, ...] = _key(
+        (0, 10, 20, 30, 40, 50, 60, 70, 80, 87), "first frame of each clip in the window"
+    )
+    clip_stride: int = _key(1, "from one frame of a clip to its next", low=1)
+    max_shift: int = _key(6, "random temporal shift of the window in training: 0 to this many frames", low=0)
+    crop: int = _key(224, "side of the square crop, in pixels", low=8)
+    random_crop: bool = _key(False, "crop anywhere in training; in the centre otherwise")
+    flip: bool = _key(True, "random horizontal flip in training")
+    normalisation: str = _key("imagenet", "of RGB values", choices=("imagenet", "minus_one_to_one"))
+    shuffle_time: bool = _key(False, "shuffle the frames of every window: a control, the score must need the motion")
+    still: bool = _key(False, "every frame of a clip is its first: a control, nothing that needs time can be told")
+    training_split: str = _key("train", "splits of the dataset to train on, joined by +, as in train+unlabelled")
+    test_where: str = _key(
+        "",
+        "test on the videos of the training split with this value of a column, as fold=0 or group=B+C, and train on "
+        "the others; empty: the dataset's own test split",
+    )
+    allow_pretraining_overlap: bool = _key(
+        False,
+        "test on groups (patients, ...) or videos that the initial weights were trained on; else refused",
+    )
+    validation_fraction: float = _key(
+        0.1, "share of the training split held out to choose the epoch", low=0.0, high=0.9
+    )
+    validation_by: str = _key(
+        "group",
+        "hold out whole groups (athlete, patient, competition) or single videos",
+        choices=("group", "video"),
+    )
+    repeats: int = _key(1, "times that an epoch goes through the training videos (PECoP: 20)", low=1)
+    threads: int = _key(0, "reader threads; 0 for one per core", low=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """The backbone."""
+
+    dialect: str = _key(
+        "piergiaj", "conventions of the weight file", choices=("hassony2", "pecop", "piergiaj", "deepmind")
+    )
+    width: float = _key(1.0, "multiplier of every channel count", low=0.02, high=4.0)
+    weights: str = _key(
+        "",
+        "initial weights: a .pt/.pth, TensorFlow or safetensors file; starter: the small one included; empty: random",
+    )
+    batch_norm: str = _key(
+        "frozen",
+        "statistics in training: the running ones, kept (DAE), or the batch's",
+        choices=("frozen", "batch"),
+    )
+    dtype: str = _key("auto", "compute dtype; auto: bfloat16 on GPU and TPU", choices=("auto", "float32", "bfloat16"))
+    kernels: str = _key("auto", "form of the 3-D operations; auto: by platform", choices=("auto", "plain", "cpu"))
+
+
+@dataclasses.dataclass(frozen=True)
+class AdapterConfig:
+    """What is added to the backbone, to train a few parameters instead of all."""
+
+    kind: str = _key(
+        "none",
+        "3d: PECoP's 3D-Adapters; lora: low-rank updates of the convolutions",
+        choices=("none", "3d", "lora"),
+    )
+    blocks: tuple[str, ...] = _key(BLOCKS, "Inception modules that get one")
+    ratio: int = _key(4, "3d: channels of a block per channel of the bottleneck", low=1)
+    zero_scale: bool = _key(False, "3d: start as the identity; False: scales of 1, as published")
+    depthwise: bool = _key(False, "3d: 1x1x1 then depthwise 3x3x3 in the bottleneck, instead of one grouped 3x3x3")
+    rank: int = _key(4, "lora: rank of an update", low=1)
+    file: str = _key("", "an adapter file to start from: adapters and running statistics for config.model.weights")
+
+
+@dataclasses.dataclass(frozen=True)
+class VsppConfig:
+    """PECoP's pretext task: one segment of a clip is played at another pace; which one, and at what pace?"""
+
+    segments: int = _key(4, "equal segments of a clip", low=2)
+    base_step: int = _key(1, "frames that the other segments advance by (PECoP: 3 for gait)", low=1)
+    paces: tuple[int, ...] = _key((1, 2, 3, 4, 5), "frames that the segment may advance by; base_step is left out")
+    faithful: bool = _key(False, "as PECoP's code: 9 fast frames of 8, clips that run over the video's end, 5 classes")
+    dropout: float = _key(0.5, "of the features, before both heads", low=0.0, high=0.95)
+    colour_jitter: float = _key(0.0, "brightness, contrast and saturation change by up to this share", low=0, high=0.9)
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadConfig:
+    """The scoring method."""
+
+    name: str = _key(
+        "dae",
+        "dae, or dae_mt: the judges' part is regressed, times the given difficulty",
+        choices=("dae", "dae_mt"),
+    )
+    hidden: tuple[int, ...] = _key((256, 128), "widths of the two hidden layers")
+    target: str = _key(
+        "score",
+        "train on the final score, or (dae_mt) on the judges' marks times difficulty",
+        choices=("score", "judges"),
+    )
+    loss: str = _key(
+        "likelihood", "alpha (y-mu)^2/sigma^2 + beta log sigma^2, or a released loss, which shrinks sigma to 0",
+        choices=("likelihood", "released_2021", "released_2023"),
+    )  # fmt: skip
+    alpha: float = _key(0.6, "weight of the squared error in the likelihood loss", low=0.0)
+    beta: float = _key(0.4, "weight of the log variance in the likelihood loss", low=0.0)
+    sigma_floor: float = _key(0.05, "added in quadrature to sigma, as a share of the training scores' spread", low=0.0)
+    standardise: bool = _key(True, "the network's outputs are in units of the training scores' mean and spread")
+    warmup_fraction: float = _key(0.0, "share of the training with squared error alone", low=0.0, high=1.0)
+    mse_weight: float = _key(
+        0.0, "weight of the squared error beside the likelihood, after the warm-up", low=0.0, high=1.0
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class MotionConfig:
+    """The regression of rendered motion's parameters that makes the starter backbone."""
+
+    columns: tuple[str, ...] = _key((), "columns of the dataset to regress")
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """The optimizer, as optax has it."""
+
+    name: str = _key(
+        "adam",
+        "adam (weight decay coupled, as torch's), adamw (decoupled), sgd",
+        choices=("adam", "adamw", "sgd"),
+    )
+    learning_rate: float = _key(1e-4, "peak learning rate", low=0.0)
+    head_multiplier: float = _key(1.0, "learning rate of the head relative to the backbone's", low=0.0)
+    weight_decay: float = _key(1e-5, "L2 penalty", low=0.0)
+    momentum: float = _key(0.9, "of sgd", low=0.0, high=1.0)
+    schedule: str = _key("constant", "after the warm-up", choices=("constant", "cosine"))
+    final_fraction: float = _key(
+        0.0, "learning rate at the end of the cosine, as a share of the peak", low=0.0, high=1.0
+    )
+    cosine_length: float = _key(
+        1.0, "length of the cosine as a multiple of the training's; above 1 it is cut short (PECoP: 22 / 8)", low=1.0
+    )
+    warmup_steps: int = _key(0, "linear warm-up from 0", low=0)
+    clip_norm: float = _key(0.0, "global norm that the trainable gradient is clipped to; 0: none", low=0.0)
+    accumulate: int = _key(1, "batches per update", low=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """The loop."""
+
+    batch_size: int = _key(8, "videos a step, over all devices and hosts", low=1)
+    epochs: float = _key(100.0, "passes over the training videos; ignored if steps is set", low=0.0)
+    steps: int = _key(0, "steps; 0: as epochs says", low=0)
+    trainable: str = _key(
+        "all",
+        "what is trained beside the head: all, nothing (head), adapters, norm (scales and shifts), bias",
+        choices=("all", "head", "adapters", "norm", "bias"),
+    )
+    evaluate_every: int = _key(0, "steps between evaluations, each followed by a checkpoint; 0: every epoch", low=0)
+    checkpoint_every: int = _key(0, "steps between further checkpoints; 0: none", low=0)
+    log_every: int = _key(10, "steps between lines of the log", low=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig:
+    """The figures at the end."""
+
+    batch_size: int = _key(0, "videos a step; 0: as in training", low=0)
+    views: int = _key(1, "temporal shifts per video, averaged", low=1)
+    point: str = _key("mean", "predict the mean, or one sample (as DAE's release does)", choices=("mean", "sample"))
+    selection: str = _key(
+        "best_on_validation", "the checkpoint that predictions and headline figures come from",
+        choices=("best_on_validation", "last", "best_on_test"),
+    )  # fmt: skip
+    track_test: bool = _key(False, "evaluate the test split at every evaluation too, for the papers' best_on_test")
+    bootstrap: int = _key(1000, "resamples behind the confidence intervals", low=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictConfig:
+    """Scoring files."""
+
+    batch_size: int = _key(4, "videos scored at once", low=1)
+    difficulty: float = _key(0.0, "difficulty of the action, where the head needs it (dae_mt); 0: not given", low=0.0)
+    samples: int = _key(0, "after training, render this many unseen videos to files and score them", low=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """All keys."""
+
+    task: str = _key(
+        "score",
+        "score: videos to scores; vspp: PECoP's pretext task, without labels; motion: rendered motion",
+        choices=("score", "vspp", "motion"),
+    )
+    seed: int = _key(0, "of initial weights, order, augmentation, sampling and the validation split", low=0)
+    data: DataConfig = _key(DataConfig(), "")
+    model: ModelConfig = _key(ModelConfig(), "")
+    adapter: AdapterConfig = _key(AdapterConfig(), "")
+    vspp: VsppConfig = _key(VsppConfig(), "")
+    head: HeadConfig = _key(HeadConfig(), "")
+    motion: MotionConfig = _key(MotionConfig(), "")
+    optimizer: OptimizerConfig = _key(OptimizerConfig(), "")
+    train: TrainConfig = _key(TrainConfig(), "")
+    evaluate: EvaluateConfig = _key(EvaluateConfig(), "")
+    predict: PredictConfig = _key(PredictConfig(), "")
