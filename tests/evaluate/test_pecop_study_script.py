@@ -67,6 +67,12 @@ def test_the_table_has_a_line_an_arm(script, study):
     assert "| 0.900 | 0.650 |" in rows[-1] and "+0.100 [+0." in rows[-1]
 
 
+def test_some_arms_alone(script, study):
+    summary = script.summarise(study[0], SEEDS, [script.REFERENCE, "pecop"])
+    assert list(summary["arms"]) == [script.REFERENCE, "pecop"]
+    assert summary["arms"]["pecop"]["difference"] == pytest.approx(0.1)
+
+
 def test_another_protocol_in_the_same_folder_is_refused(script, tmp_path, monkeypatch, capsys):
     (tmp_path / "protocol.json").write_text('{"pretraining": "1", "scoring": "2"}')
     monkeypatch.setattr(sys, "argv", ["pecop_study.py", "--workdir", str(tmp_path)])
