@@ -92,7 +92,9 @@ def start_worker(cores: Any) -> None:
     global _cores
     _cores = cores
     import jax
+    from absl import logging
 
+    logging.set_verbosity(logging.ERROR)
     cache = os.environ.get("JAX_COMPILATION_CACHE_DIR") or os.path.expanduser("~/.cache/aqa_jax/xla")
     jax.config.update("jax_compilation_cache_dir", cache)
 
