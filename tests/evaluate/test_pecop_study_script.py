@@ -50,13 +50,15 @@ def test_differences_are_paired_by_seed(script, study):
     folder, rho = study
     summary = script.summarise(folder, SEEDS)
     pecop = summary["arms"]["pecop"]
-    assert pecop["difference"] == pytest.approx(0.1)
+    assert pecop["less_reference"]["mean"] == pytest.approx(0.1)
     found = stats.ttest_rel(rho["pecop"], rho[script.REFERENCE]).confidence_interval()
-    np.testing.assert_allclose(pecop["difference_interval"], [found.low, found.high])
+    np.testing.assert_allclose(pecop["less_reference"]["interval"], [found.low, found.high])
     # The seeds' own spread is far larger, and cancels.
-    assert np.ptp(pecop["interval"]) > 3 * np.ptp(pecop["difference_interval"])
+    assert np.ptp(pecop["interval"]) > 3 * np.ptp(pecop["less_reference"]["interval"])
     assert pecop["pace_accuracy"] == pytest.approx([0.5, 0.6, 0.7, 0.8])
-    assert "difference" not in summary["arms"][script.REFERENCE]
+    assert "less_reference" not in summary["arms"][script.REFERENCE]
+    untrained = summary["arms"]["untrained"]["proposed_less_this"]
+    assert untrained["mean"] == pytest.approx(np.mean(rho["pecop"] - rho["untrained"]))
 
 
 def test_the_table_has_a_line_an_arm(script, study):
@@ -64,13 +66,13 @@ def test_the_table_has_a_line_an_arm(script, study):
     rows = lines[4:]
     assert len(rows) == len(script.ARMS)
     assert all(row.count("|") == lines[2].count("|") for row in rows)
-    assert "| 0.900 | 0.650 |" in rows[-1] and "+0.100 [+0." in rows[-1]
+    assert "| 0.900 | 0.650 |" in rows[-1] and "+0.100 [+0." in rows[-1] and "+0.100 [+0." in rows[1]
 
 
 def test_some_arms_alone(script, study):
     summary = script.summarise(study[0], SEEDS, [script.REFERENCE, "pecop"])
     assert list(summary["arms"]) == [script.REFERENCE, "pecop"]
-    assert summary["arms"]["pecop"]["difference"] == pytest.approx(0.1)
+    assert summary["arms"]["pecop"]["less_reference"]["mean"] == pytest.approx(0.1)
 
 
 def test_another_protocol_in_the_same_folder_is_refused(script, tmp_path, monkeypatch, capsys):
