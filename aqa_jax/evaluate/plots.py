@@ -134,7 +134,7 @@ def confusions(
       matrices: by name, counts or shares [classes, classes] at (truth, answer), and the classes' names.
       title: above the picture.
     """
-    figure = Figure(figsize=(3.6 * len(matrices), 3.7), dpi=150, layout="constrained")
+    figure = Figure(figsize=(3.6 * len(matrices), 4.2), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     panels = np.atleast_1d(figure.subplots(1, len(matrices)))
     for axes, (name, (matrix, classes)) in zip(panels, matrices.items(), strict=True):
@@ -161,7 +161,7 @@ def paired_differences(
     path: str | os.PathLike[str], differences: Mapping[str, np.ndarray], reference: str, *, metric: str = "rho"
 ) -> None:
     """Draws each arm's differences [N] to the reference by seed, with mean and 95 % interval, as a PNG."""
-    figure, axes = _figure(7, 1.2 + 0.7 * len(differences))
+    figure, axes = _figure(7, 1.4 + 0.7 * len(differences))
     for k, values in enumerate(differences.values()):
         spread = np.linspace(-0.12, 0.12, len(values))
         axes.plot(values, k + 0.22 + spread, "o", color=_GREY, markersize=3, alpha=0.7, markeredgewidth=0)
@@ -174,7 +174,8 @@ def paired_differences(
     axes.set_yticks(range(len(differences)), list(differences))
     axes.set_ylim(len(differences) - 0.5, -0.5)
     axes.set_xlabel(f"{_METRIC_NAMES.get(metric, metric)} less that of: {reference}")
-    _titles(axes, "", "mean and 95 % interval over seeds (blue: without 0); grey: seeds")
+    title = "mean and 95 % interval over seeds (blue: 0 is outside); grey: seeds"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
     _save(figure, path)
 
 
