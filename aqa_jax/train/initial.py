@@ -52,7 +52,7 @@ def with_file(groups: states.State, path: Path, *, head: bool) -> tuple[states.S
     shapes = {name: leaf.shape for name, leaf in states.flat(groups, ("trainable", "frozen", "stats")).items()}
     targets = {name: shape for name, shape in shapes.items() if head or name.startswith("i3d/")}
     # A file from elsewhere has no adapters: they start fresh.
-    optional = {"head", "i3d/adapters"} if head else {"i3d/adapters"}
+    optional = {"head", ADAPTERS} if head else {ADAPTERS}
     values, report = weights.convert(source, targets, kind, optional=optional, name=str(path))
     return states.with_values(groups, values), report
 
