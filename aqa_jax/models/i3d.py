@@ -173,9 +173,7 @@ class Classifier(nnx.Module):
 class Mixed(nnx.Module):
     """An Inception module: four branches, concatenated (names as in piergiaj/pytorch-i3d)."""
 
-    def __init__(
-        self, in_channels: int, channels: tuple[int, ...], net: "Settings", rngs: nnx.Rngs, name: str
-    ):
+    def __init__(self, in_channels: int, channels: tuple[int, ...], net: "Settings", rngs: nnx.Rngs, name: str):
         """Makes the branches; ``channels`` as in :data:`MIXED`, already scaled; ``name`` decides on an adapter."""
         c, one, three, stride = channels, (1, 1, 1), (3, 3, 3), (1, 1, 1)
         kind = net.adapters.of(name)
