@@ -15,7 +15,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from ml_collections import ConfigDict
 
-from aqa_jax.config_keys import BLOCKS, Config
+from aqa_jax.config_keys import BLOCKS, HEAD_NAMES, Config
 from aqa_jax.errors import ConfigError
 
 
@@ -79,7 +79,7 @@ def _is_a(value: Any, kind: type) -> bool:
 
 
 def _check_together(config: Config) -> None:
-    data, head = config.data, config.head
+    data = config.data
     if not data.clip_starts:
         raise ConfigError("config.data.clip_starts is empty: name the first frame of at least one clip.")
     last = max(data.clip_starts) + (data.clip_length - 1) * data.clip_stride + 1
@@ -93,10 +93,8 @@ def _check_together(config: Config) -> None:
             "config.data.window_mode=linspace covers the whole video: set config.data.max_shift=0 and "
             "config.evaluate.views=1."
         )
-    if config.task == "score" and len(head.hidden) != 2:
-        raise ConfigError(f"config.head.hidden must be two widths, as DAE's head has, not {head.hidden}.")
-    if head.target == "judges" and head.name != "dae_mt":
-        raise ConfigError("config.head.target=judges needs config.head.name=dae_mt: dae regresses the final score.")
+    if config.task == "score":
+        _check_head(config)
     _check_adapter(config)
     if config.task == "motion" and not config.motion.columns:
         raise ConfigError("config.motion.columns is empty: name the columns that task=motion regresses.")
@@ -107,6 +105,27 @@ def _check_together(config: Config) -> None:
         )
     if config.evaluate.selection == "best_on_test" and not config.evaluate.track_test:
         raise ConfigError("config.evaluate.selection=best_on_test needs config.evaluate.track_test=True.")
+
+
+def _check_head(config: Config) -> None:
+    head = config.head
+    if head.name not in HEAD_NAMES and ":" not in head.name:
+        close = difflib.get_close_matches(head.name, HEAD_NAMES, 1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ConfigError(
+            f"config.head.name must be one of {', '.join(HEAD_NAMES)}, or a head of your own as "
+            f"package.module:make_head, not {head.name!r}.{hint}"
+        )
+    if len(head.hidden) != 2:
+        raise ConfigError(f"config.head.hidden must be two widths, as the papers' heads have, not {head.hidden}.")
+    if head.target == "judges" and head.name != "dae_mt":
+        raise ConfigError("config.head.target=judges needs config.head.name=dae_mt: the others' target is fixed.")
+    if head.spread_weight and head.name not in ("dae_mt", "dae_judges"):
+        raise ConfigError("config.head.spread_weight needs config.head.name=dae_mt or dae_judges.")
+    if head.name in ("usdl", "musdl") and not head.lowest < head.highest:
+        raise ConfigError(f"config.head.lowest={head.lowest} must be below config.head.highest={head.highest}.")
+    if config.evaluate.mc_samples and not head.dropout:
+        raise ConfigError("config.evaluate.mc_samples needs config.head.dropout > 0: without it all passes are one.")
 
 
 def _check_adapter(config: Config) -> None:
@@ -175,7 +194,7 @@ def read_json(path: Path) -> ConfigDict:
 
 
 # Keys that say where and how fast, not what: they do not change a result.
-_NOT_THE_RESULT = ("data.data_dir", "data.raw_dir", "data.threads", "train.log_every", "predict")
+_NOT_THE_RESULT = ("data.data_dir", "data.raw_dir", "data.threads", "train.log_every", "crossval", "predict")
 
 
 def fingerprint(config: Config) -> str:

@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any
 
+# The scoring methods; a name with a colon is a head of somebody's own, as package.module:make_head.
+HEAD_NAMES = ("regression", "usdl", "musdl", "dae", "dae_mt", "dae_judges", "core", "dae_core")
 # The backbone's Inception modules.
 BLOCKS = tuple(f"Mixed_{name}" for name in ("3b", "3c", "4b", "4c", "4d", "4e", "4f", "5b", "5c"))
 
@@ -118,27 +120,58 @@ class HeadConfig:
 
     name: str = _key(
         "dae",
-        "dae, or dae_mt: the judges' part is regressed, times the given difficulty",
-        choices=("dae", "dae_mt"),
+        f"{', '.join(HEAD_NAMES)} (docs/heads.md), or a head of your own, as package.module:make_head",
     )
     hidden: tuple[int, ...] = _key((256, 128), "widths of the two hidden layers")
+    dropout: float = _key(
+        0.0, "of the features before the head, in training (and evaluate.mc_samples)", low=0, high=0.95
+    )
+    times_difficulty: bool = _key(
+        True, "musdl, dae_judges, core, dae_core: the judges' part is regressed, times the given difficulty"
+    )
     target: str = _key(
         "score",
-        "train on the final score, or (dae_mt) on the judges' marks times difficulty",
+        "dae_mt: train on the final score, or on the judges' marks times difficulty",
         choices=("score", "judges"),
     )
+    panel: str = _key(
+        "middle3",
+        "how marks make a score: the middle three of seven are added (diving), or all (JIGSAWS's items)",
+        choices=("middle3", "sum"),
+    )
     loss: str = _key(
-        "likelihood", "alpha (y-mu)^2/sigma^2 + beta log sigma^2, or a released loss, which shrinks sigma to 0",
-        choices=("likelihood", "released_2021", "released_2023"),
-    )  # fmt: skip
+        "likelihood",
+        "of the dae heads: alpha (y-mu)^2/sigma^2 + beta log sigma^2; beta_nll: times sigma^(2 beta_nll) besides; "
+        "detached: the squared error for mu, the likelihood for sigma alone; a released loss, which shrinks sigma to 0",
+        choices=("likelihood", "beta_nll", "detached", "released_2021", "released_2023"),
+    )
     alpha: float = _key(0.6, "weight of the squared error in the likelihood loss", low=0.0)
     beta: float = _key(0.4, "weight of the log variance in the likelihood loss", low=0.0)
+    beta_nll: float = _key(
+        0.5, "beta_nll: 0 is the likelihood, 1 weighs errors as the squared error does", low=0, high=1
+    )
+    spread_weight: float = _key(
+        0.0, "dae_mt, dae_judges: weight of the judges' spread as a second signal for sigma; 0: not used", low=0.0
+    )
     sigma_floor: float = _key(0.05, "added in quadrature to sigma, as a share of the training scores' spread", low=0.0)
     standardise: bool = _key(True, "the network's outputs are in units of the training scores' mean and spread")
     warmup_fraction: float = _key(0.0, "share of the training with squared error alone", low=0.0, high=1.0)
     mse_weight: float = _key(
         0.0, "weight of the squared error beside the likelihood, after the warm-up", low=0.0, high=1.0
     )
+    bins: int = _key(101, "usdl, musdl: bins of the label distribution", low=2)
+    lowest: float = _key(0.0, "usdl, musdl: score (musdl: mark) of the first bin")
+    highest: float = _key(104.5, "usdl, musdl: score (musdl: mark) of the last bin")
+    label_std: float = _key(5.0, "usdl, musdl: standard deviation of the soft label, in bins", low=0.01)
+    exemplars: int = _key(10, "core, dae_core: training videos that vote on a score", low=1)
+    exemplars_by: str = _key(
+        "difficulty",
+        "core, dae_core: exemplars share this with the video that is scored, or are drawn at random",
+        choices=("difficulty", "dive_number", "random"),
+    )
+    pool: int = _key(600, "core, dae_core: training videos at most that are kept as exemplars", low=1)
+    depth: int = _key(5, "core: levels of the tree; 2^(depth-1) leaves", low=2, high=8)
+    score_scale: float = _key(30.0, "core, dae_core: the exemplar's score is divided by this (CoRe's theta)", low=0.01)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,13 +229,43 @@ class EvaluateConfig:
 
     batch_size: int = _key(0, "videos a step; 0: as in training", low=0)
     views: int = _key(1, "temporal shifts per video, averaged", low=1)
-    point: str = _key("mean", "predict the mean, or one sample (as DAE's release does)", choices=("mean", "sample"))
+    point: str = _key(
+        "mean",
+        "predict the mean, the mode (as USDL, MUSDL and CoRe do), or one sample (as DAE's release does)",
+        choices=("mean", "mode", "sample"),
+    )
+    mc_samples: int = _key(
+        0, "Monte-Carlo dropout: passes of the head with config.head.dropout, combined; 0: none", low=0
+    )
+    recalibration: str = _key(
+        "validation",
+        "sigma and intervals are corrected by what the validation split says; without one they are raw, and named so",
+        choices=("validation", "none"),
+    )
+    familiarity_neighbours: int = _key(
+        5,
+        "a video is as unfamiliar as its features are far from those of this many training videos; 0: not judged",
+        low=0,
+    )
+    familiarity_level: float = _key(0.99, "share of the validation videos that count as familiar", low=0.5, high=1.0)
     selection: str = _key(
         "best_on_validation", "the checkpoint that predictions and headline figures come from",
         choices=("best_on_validation", "last", "best_on_test"),
     )  # fmt: skip
     track_test: bool = _key(False, "evaluate the test split at every evaluation too, for the papers' best_on_test")
     bootstrap: int = _key(1000, "resamples behind the confidence intervals", low=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class CrossvalConfig:
+    """--mode crossval: one run a fold and seed."""
+
+    protocol: str = _key(
+        "",
+        "partitions that the dataset names (jigsaws: fourfold, loso, louo), or a column, each value of which is a "
+        "fold; empty: the dataset's own test split, over seeds alone",
+    )
+    seeds: int = _key(1, "runs a fold: config.seed and the next ones", low=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,4 +296,5 @@ class Config:
     optimizer: OptimizerConfig = _key(OptimizerConfig(), "")
     train: TrainConfig = _key(TrainConfig(), "")
     evaluate: EvaluateConfig = _key(EvaluateConfig(), "")
+    crossval: CrossvalConfig = _key(CrossvalConfig(), "")
     predict: PredictConfig = _key(PredictConfig(), "")

@@ -39,6 +39,8 @@ def score_metrics(
     mean: np.ndarray,
     sigma: np.ndarray | None = None,
     *,
+    point: np.ndarray | None = None,
+    intervals: np.ndarray | None = None,
     ids: Sequence[str] | None = None,
     bootstrap: int = 1000,
     seed: int = 0,
@@ -47,16 +49,21 @@ def score_metrics(
 
     Args:
       y: float [N], labels in score points.
-      mean: float [N], predicted scores.
+      mean: float [N], means of the predicted distributions.
       sigma: float [N], predicted standard deviations, or None for a method without them.
+      point: float [N], predicted scores where these are not the means; rho, tau, rl2, l2, mae and
+        uncertainty_tau are about them.
+      intervals: float [N, L, 2], low and high of the central intervals at `calibration.LEVELS`, where
+        they are not the normal distribution's.
       ids: [N], names for error messages; the index if None.
       bootstrap: number of resamples for the confidence intervals; 0 leaves the intervals out.
       seed: seed of the resampling.
 
     Returns:
       - rho (Spearman), tau (Kendall's tau-b), rl2, l2 (mean squared error), mae; num_examples;
-      - with sigma: nll (nats), crps, coverage_50/80/90/95 (0 to 1), width_50/80/90/95, uncertainty_tau
-        (RICA²), and nll_constant, crps_constant: those of one sigma for all, the root mean squared error;
+      - with sigma: nll (nats), crps, coverage_50/80/90/95 (0 to 1), width_50/80/90/95, sharpness (root mean
+        square of sigma), uncertainty_tau (RICA²), and nll_constant, crps_constant: those of one sigma for all,
+        the root mean squared error;
       - confidence: level, resamples, seed, and [low, high] for rho, rl2, l2, mae, nll, crps (percentile
         bootstrap over examples; rl2 keeps the full set's score range);
       - undefined: {metric: reason} for every metric that is None.
@@ -66,6 +73,9 @@ def score_metrics(
       RunError: a prediction is not finite, or a sigma not positive; the message names the examples.
     """
     y, mean, sigma = _checked(y, mean, sigma, ids)
+    predicted_mean = mean
+    if point is not None:
+        _, mean, _ = _checked(y, point, sigma, ids)
     score_range = float(np.ptp(y)) if y.size else 0.0
     result: dict[str, Any] = {"num_examples": int(y.size)}
     undefined: dict[str, str] = {}
@@ -93,9 +103,9 @@ def score_metrics(
     record("l2", lambda: np.mean((y - mean) ** 2), empty)
     record("mae", lambda: np.mean(np.abs(y - mean)), empty)
     if sigma is not None:
-        _record_calibration(record, result, y, mean, sigma, empty)
+        _record_calibration(record, y, mean, predicted_mean, sigma, intervals, empty)
     if bootstrap:
-        result["confidence"] = _confidence(y, mean, sigma, score_range, result, bootstrap, seed)
+        result["confidence"] = _confidence(y, mean, predicted_mean, sigma, score_range, result, bootstrap, seed)
     result["undefined"] = undefined
     return result
 
@@ -120,10 +130,11 @@ def fold_means(rho: Mapping[str, float | None]) -> dict[str, Any]:
 
 def _record_calibration(
     record: Callable[..., None],
-    result: dict[str, Any],
     y: np.ndarray,
+    point: np.ndarray,
     mean: np.ndarray,
     sigma: np.ndarray,
+    intervals: np.ndarray | None,
     empty: str | None,
 ) -> None:
     record("nll", lambda: calibration.gaussian_nll(y, mean, sigma).mean(), empty)
@@ -132,22 +143,27 @@ def _record_calibration(
     perfect = empty or (None if np.all(constant > 0) else "every prediction is exact")
     record("nll_constant", lambda: calibration.gaussian_nll(y, mean, constant).mean(), perfect)
     record("crps_constant", lambda: calibration.gaussian_crps(y, mean, constant).mean(), perfect)
-    for level in calibration.LEVELS:
-        coverage, width = calibration.coverage_and_width(y, mean, sigma, level / 100) if y.size else (0, 0)
-        record(f"coverage_{level}", lambda value=coverage: value, empty)
-        record(f"width_{level}", lambda value=width: value, empty)
+    record("sharpness", lambda: np.sqrt(np.mean(sigma**2)), empty)
+    for k, level in enumerate(calibration.LEVELS):
+        if intervals is None:
+            low, high = calibration.gaussian_interval(mean, sigma, level / 100)
+        else:
+            low, high = intervals[:, k, 0], intervals[:, k, 1]
+        record(f"coverage_{level}", lambda low=low, high=high: np.mean((low <= y) & (y <= high)), empty)
+        record(f"width_{level}", lambda low=low, high=high: np.mean(high - low), empty)
     problem = None
     if y.size < 20:
         problem = f"{y.size} examples: ten bins of at least two are needed"
     elif np.ptp(sigma) == 0:
         problem = "all sigmas are equal"
-    elif np.ptp(np.abs(y - mean)) == 0:
+    elif np.ptp(np.abs(y - point)) == 0:
         problem = "all errors are equal"
-    record("uncertainty_tau", lambda: calibration.uncertainty_tau(y - mean, sigma), problem)
+    record("uncertainty_tau", lambda: calibration.uncertainty_tau(y - point, sigma), problem)
 
 
 def _confidence(
     y: np.ndarray,
+    point: np.ndarray,
     mean: np.ndarray,
     sigma: np.ndarray | None,
     score_range: float,
@@ -156,8 +172,8 @@ def _confidence(
     seed: int,
 ) -> dict[str, Any]:
     """Percentile intervals of all metrics from the same resamples of the examples."""
-    squared = (y - mean) ** 2
-    errors = {"rl2": 100 * squared / (score_range**2 or 1), "l2": squared, "mae": np.abs(y - mean)}
+    squared = (y - point) ** 2
+    errors = {"rl2": 100 * squared / (score_range**2 or 1), "l2": squared, "mae": np.abs(y - point)}
     if sigma is not None:
         errors["nll"] = calibration.gaussian_nll(y, mean, sigma)
         errors["crps"] = calibration.gaussian_crps(y, mean, sigma)
@@ -170,7 +186,7 @@ def _confidence(
     def statistic(index: np.ndarray, axis: int) -> np.ndarray:
         index = index.astype(int)
         means = [error[index].mean(axis) for error in errors.values()]
-        return np.stack([spearman(y[index], mean[index]), *means])
+        return np.stack([spearman(y[index], point[index]), *means])
 
     with warnings.catch_warnings():
         # A resample can be constant: its NaN is left out below, where scipy would give up the whole interval.

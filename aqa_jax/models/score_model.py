@@ -37,6 +37,10 @@ class ClipModel(nnx.Module):
         frames = normalise(video, self.normalisation, self.dtype).reshape(batch * clips, *video.shape[2:])
         return self.i3d(frames, mode).mean(1).reshape(batch, clips, -1)
 
+    def features(self, video: jax.Array, mode: BNMode = "frozen") -> jax.Array:
+        """uint8 [B, S, T, H, W, 3] -> the mean of the clips' features [B, C] float32."""
+        return self.clip_features(video, mode).mean(1)
+
     def __call__(self, video: jax.Array, mode: BNMode = "frozen") -> dict[str, jax.Array]:
         """uint8 [B, S, T, H, W, 3] -> the head's outputs."""
-        return self.head(self.clip_features(video, mode).mean(1))
+        return self.head(self.features(video, mode))

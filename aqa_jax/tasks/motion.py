@@ -7,7 +7,7 @@ from flax import nnx
 
 from aqa_jax.config import Config
 from aqa_jax.models.heads.base import Constant
-from aqa_jax.models.heads.dae import Linear
+from aqa_jax.models.layers import Linear
 from aqa_jax.models.score_model import ClipModel
 from aqa_jax.tasks.base import Arrays, Batch, clip_window, compute_dtype, make_backbone, training_mode
 

@@ -9,9 +9,9 @@ from flax import nnx
 from aqa_jax.config import Config
 from aqa_jax.data.pace import PaceWindow
 from aqa_jax.evaluate.accuracy import accuracy_interval
-from aqa_jax.models.heads.dae import Linear
 from aqa_jax.models.i3d import I3D, BNMode
 from aqa_jax.models.jitter import colour_jitter
+from aqa_jax.models.layers import Linear
 from aqa_jax.models.score_model import normalise
 from aqa_jax.tasks.base import Arrays, Batch, compute_dtype, make_backbone, training_mode
 

@@ -1,6 +1,35 @@
 """Scoring methods: one file each, one interface (:class:`aqa_jax.models.heads.base.Head`)."""
 
+import importlib
+from collections.abc import Callable
+
+from flax import nnx
+
+from aqa_jax.config_keys import HeadConfig
+from aqa_jax.errors import ConfigError
+from aqa_jax.models.heads.base import Head, Labels
 from aqa_jax.models.heads.dae import make_dae, make_dae_mt
 
-# Name in the config -> how to make the head from the config and the training table.
-HEADS = {"dae": make_dae, "dae_mt": make_dae_mt}
+MakeHead = Callable[[int, HeadConfig, Labels | None, nnx.Rngs], Head]
+"""From the number of features, the settings and the training table (None: constants are restored) to the head."""
+
+# Name in the config -> how to make the head.
+HEADS: dict[str, MakeHead] = {"dae": make_dae, "dae_mt": make_dae_mt}
+
+
+def head_maker(name: str) -> MakeHead:
+    """What makes the head called ``name``: one of :data:`HEADS`, or anybody's as ``package.module:make_head``.
+
+    Raises:
+      ConfigError: there is no such head.
+    """
+    if name in HEADS:
+        return HEADS[name]
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"config.head.name={name!r}: {error}. A head of your own is named as package.module:make_head, and its "
+            "module must be found from where the command runs."
+        ) from error

@@ -8,7 +8,6 @@ Loss, rebuilt from the paper: ``alpha (y - mu)^2 / sigma^2 + beta log sigma^2``.
 (mu - y)^2 + sigma^2, both drive sigma to 0.
 """
 
-import math
 from collections.abc import Mapping
 
 import jax
@@ -18,23 +17,9 @@ from flax import nnx
 
 from aqa_jax.config_keys import HeadConfig
 from aqa_jax.errors import DataError
-from aqa_jax.models import initializers
 from aqa_jax.models.heads.base import Constant, Labels
+from aqa_jax.models.layers import Linear
 from aqa_jax.models.scores import ScoreDistribution
-
-
-class Linear(nnx.Module):
-    """A linear layer with torch's default initialisation, which the originals rely on."""
-
-    def __init__(self, in_features: int, out_features: int, rngs: nnx.Rngs):
-        """Makes ``kernel`` [in, out] and ``bias`` [out]."""
-        bound = 1 / math.sqrt(in_features)
-        self.kernel = nnx.Param(initializers.uniform(rngs.params(), (in_features, out_features), bound))
-        self.bias = nnx.Param(initializers.uniform(rngs.params(), (out_features,), bound))
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """[B, in] -> [B, out]."""
-        return x @ self.kernel[...] + self.bias[None]
 
 
 class DAE(nnx.Module):

@@ -1,0 +1,22 @@
+"""Layers that heads are made of."""
+
+import math
+
+import jax
+from flax import nnx
+
+from aqa_jax.models import initializers
+
+
+class Linear(nnx.Module):
+    """A linear layer with torch's default initialisation, which the originals rely on."""
+
+    def __init__(self, in_features: int, out_features: int, rngs: nnx.Rngs):
+        """Makes ``kernel`` [in, out] and ``bias`` [out]."""
+        bound = 1 / math.sqrt(in_features)
+        self.kernel = nnx.Param(initializers.uniform(rngs.params(), (in_features, out_features), bound))
+        self.bias = nnx.Param(initializers.uniform(rngs.params(), (out_features,), bound))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[B, in] -> [B, out]."""
+        return x @ self.kernel[...] + self.bias[None]
