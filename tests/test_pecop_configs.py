@@ -12,10 +12,10 @@ import pytest
 from aqa_jax import config as config_lib
 from aqa_jax.data.decode import write_video
 from aqa_jax.errors import ConfigError, DataError
+from aqa_jax.evaluate.protocol import protocol
 from aqa_jax.modes import Request, train
 from aqa_jax.tasks import make_task
 from aqa_jax.train.checkpoints import Checkpoints
-from aqa_jax.train.final import protocol
 from aqa_jax.train.optimizer import make_schedule
 from aqa_jax.train.run import Run, restored_like
 from configs import jigsaws_dae, pecop, pecop_pd4t_gait

@@ -80,6 +80,7 @@ def training_curves(
     *,
     metric: str = "rho",
     selected_step: int | None = None,
+    selected_by: str = "",
     title: str = "",
 ) -> None:
     """Draws the training loss, and a metric on validation and test, by step as a PNG.
@@ -90,6 +91,7 @@ def training_curves(
       history: evaluations as in `evaluate.selection`.
       metric: the metric of the lower panel.
       selected_step: marked with a vertical line.
+      selected_by: the rule that chose it.
       title: above the picture.
     """
     figure = Figure(figsize=(7, 5.2), dpi=150, layout="constrained")
@@ -114,7 +116,8 @@ def training_curves(
     if selected_step is not None:
         for axes in (upper, lower):
             axes.axvline(selected_step, color=_GREY, linewidth=1, linestyle=":")
-        lower.plot([], [], color=_GREY, linewidth=1, linestyle=":", label=f"selected: step {selected_step}")
+        label = f"{selected_by or 'selected'}: step {selected_step}"
+        lower.plot([], [], color=_GREY, linewidth=1, linestyle=":", label=label)
     if lower.get_legend_handles_labels()[0]:
         lower.legend(frameon=False, fontsize=9)
     for axes in (upper, lower):

@@ -11,12 +11,20 @@ from typing import Any
 from aqa_jax.errors import ConfigError, RunError
 from aqa_jax.evaluate.metrics import HIGHER_IS_BETTER
 
+LAST = 10  # evaluations behind the mean
+
 RULES = {
     "best_on_validation": "the best step on the validation split; the test split has no say (default)",
     "last": "the last step",
     "best_on_test": "the best step on the test split itself, as the papers do: optimistic",
 }
-"""Every rule by name, and what it means."""
+"""Every rule that chooses a step, and what it means."""
+
+MEAN_OF_LAST = f"mean_of_last_{LAST}"
+ALL_RULES = RULES | {
+    MEAN_OF_LAST: f"no step: the mean test figures of the last {LAST} evaluations, as MUSDL's JIGSAWS logs report",
+}
+"""Those by which figures are reported."""
 
 DEFAULT_RULE = "best_on_validation"
 
@@ -73,11 +81,45 @@ def select(history: Sequence[Mapping[str, Any]], rule: str = DEFAULT_RULE, metri
 
 
 def select_all(history: Sequence[Mapping[str, Any]], metric: str = "rho") -> dict[str, dict[str, Any]]:
-    """Every rule's selection for metrics.json; a rule that cannot choose says why under "undefined"."""
-    result = {}
-    for rule in RULES:
+    """Every rule's selection for metrics.json; a rule that cannot choose says why under "undefined".
+
+    `mean_of_last_10` has no "step" but "steps", and its figures under "test".
+    """
+    result: dict[str, dict[str, Any]] = {}
+    for rule, meaning in ALL_RULES.items():
         try:
-            result[rule] = select(history, rule, metric).to_dict()
+            chosen = mean_of_last(history) if rule == MEAN_OF_LAST else select(history, rule, metric).to_dict()
+            result[rule] = {"rule": rule, **chosen, "meaning": meaning}
         except RunError as error:
-            result[rule] = {"rule": rule, "meaning": RULES[rule], "undefined": str(error)}
+            result[rule] = {"rule": rule, "meaning": meaning, "undefined": str(error)}
     return result
+
+
+def mean_of_last(history: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Means of the test figures of the last ten evaluations.
+
+    Returns:
+      "steps" of the ten, and "test": {metric: mean}, with None and a reason under "undefined" for each metric that is
+      None in one of them.
+
+    Raises:
+      RunError: fewer than ten evaluations, or one of the last ten without test figures.
+    """
+    last = sorted(history, key=lambda entry: int(entry["step"]))[-LAST:]
+    if len(last) < LAST:
+        raise RunError(f"{MEAN_OF_LAST}: {len(last)} evaluations were made, {LAST} are needed")
+    if not all(entry.get("test") for entry in last):
+        raise RunError(f"{MEAN_OF_LAST}: the test split was not evaluated during training: config.evaluate.track_test")
+    figures = [entry["test"] for entry in last]
+    means: dict[str, Any] = {}
+    undefined: dict[str, str] = {}
+    for name in figures[0]:
+        values = [entry.get(name) for entry in figures]
+        if name == "num_examples":
+            means[name] = values[0]
+        elif any(value is None for value in values):
+            means[name] = None
+            undefined[name] = f"it is undefined in {sum(value is None for value in values)} of {LAST} evaluations"
+        elif all(isinstance(value, int | float) for value in values):
+            means[name] = sum(values) / LAST
+    return {"steps": [int(entry["step"]) for entry in last], "test": means | {"undefined": undefined}}

@@ -8,6 +8,7 @@ import jax
 from aqa_jax import config as config_lib
 from aqa_jax.errors import CheckpointError
 from aqa_jax.evaluate import plots, results
+from aqa_jax.evaluate.protocol import fingerprint, protocol
 from aqa_jax.evaluate.selection import select, select_all
 from aqa_jax.files import write_json
 from aqa_jax.train.adapter import adapter_of_state, is_exportable, training_data
@@ -61,6 +62,7 @@ def evaluate_run(run: Run, workdir: Path, output: Path) -> dict[str, Any]:
     content = {
         "split": "test",
         "protocol": protocol(run),
+        "protocol_fingerprint": fingerprint(run),
         "selection": chosen.to_dict(),
         "config_hash": config_lib.fingerprint(config),
         "dataset_fingerprint": run.store.metadata["fingerprint"],
@@ -74,7 +76,7 @@ def evaluate_run(run: Run, workdir: Path, output: Path) -> dict[str, Any]:
             # An imported model learns here what its dataset looks like, and can then score files.
             write_json(workdir / "trained_on.json", run.trained_on())
         if config.task == "score":
-            _write_scores(run, output, outputs_of[chosen.step], metrics)
+            _write_scores(run, output, outputs_of[chosen.step], metrics, f"{chosen.rule}: step {chosen.step}")
         if config.task == "vspp":
             segments = [str(n + 1) for n in range(config.vspp.segments)]
             classes = {"segment": segments, "pace": [str(pace) for pace in metrics["paces"]]}
@@ -83,7 +85,9 @@ def evaluate_run(run: Run, workdir: Path, output: Path) -> dict[str, Any]:
             )
         losses = [(line["step"], line["loss"]) for line in read_log(workdir / "logs") if "loss" in line]
         curves = output.parent / "curves.png" if output.parent == workdir else output / "curves.png"
-        plots.training_curves(curves, losses, history, metric=monitor, selected_step=chosen.step)
+        plots.training_curves(
+            curves, losses, history, metric=monitor, selected_step=chosen.step, selected_by=chosen.rule
+        )
         # Elsewhere the figures may be another config's.
         if output == workdir / "evaluation" and is_exportable(config) and training_data(workdir, chosen):
             adapter_of_state(config, workdir, chosen, chosen_state).write(output / "adapter.safetensors")
@@ -92,7 +96,7 @@ def evaluate_run(run: Run, workdir: Path, output: Path) -> dict[str, Any]:
     return {"metrics": metrics, **content}
 
 
-def _write_scores(run: Run, output: Path, predicted: dict[str, Any], metrics: dict[str, Any]) -> None:
+def _write_scores(run: Run, output: Path, predicted: dict[str, Any], metrics: dict[str, Any], rule: str) -> None:
     table, rows = run.store.table, run.rows["test"]
     labels = run.labels("test")
     extra = {"group": table.column("group")[rows]}
@@ -106,32 +110,9 @@ def _write_scores(run: Run, output: Path, predicted: dict[str, Any], metrics: di
         **extra,
     )
     results.write_predictions(output / "predictions.csv", columns)
-    plots.scatter(output / "scatter.png", labels["score"], predicted["mean"], predicted["sigma"], metrics=metrics)
-
-
-def protocol(run: Run) -> str:
-    """In words: data, splits, what predicts."""
-    data, evaluate = run.config.data, run.config.evaluate
-    validation = "none"
-    if data.validation_fraction:
-        held = "groups" if data.validation_by == "group" else "videos"
-        validation = f"{data.validation_fraction:.0%} of the training split by {held}, seed {run.config.seed}"
-    parts = [
-        f"{data.builder}: " + (f"test on {data.test_where}" if data.test_where else "published test split"),
-        f"validation: {validation}",
-        f"{evaluate.views} view(s) a video",
-    ]
-    if run.config.task == "score":
-        parts.append(f"score: {'the mean' if evaluate.point == 'mean' else 'one sample'}")
-    if data.training_split != "train":
-        parts.append(f"trained on the splits {data.training_split}")
-    if data.allow_pretraining_overlap:
-        parts.append("groups or videos of the test split MAY HAVE BEEN SEEN in pretraining")
-    if data.shuffle_time:
-        parts.append("frames of every window SHUFFLED (control)")
-    if data.still:
-        parts.append("every frame of a clip is its FIRST (control)")
-    return "; ".join(parts)
+    plots.scatter(
+        output / "scatter.png", labels["score"], predicted["mean"], predicted["sigma"], title=rule, metrics=metrics
+    )
 
 
 def summary(content: dict[str, Any]) -> str:
@@ -153,5 +134,8 @@ def summary(content: dict[str, Any]) -> str:
         for name in ("rho", "segment_accuracy", "pace_accuracy"):
             if (interval := intervals.get(name)) is not None:
                 shown += f", {name}'s 95 % interval [{interval[0]:.3f}, {interval[1]:.3f}]"
-        lines.append(f"  {rule:<20} step {selection['step']}: {shown}{mark}")
+        where = (
+            f"step {selection['step']}" if "step" in selection else f"steps {', '.join(map(str, selection['steps']))}"
+        )
+        lines.append(f"  {rule:<20} {where}: {shown}{mark}")
     return "\n".join(lines)

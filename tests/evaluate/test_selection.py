@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aqa_jax.errors import ConfigError, RunError
-from aqa_jax.evaluate.selection import DEFAULT_RULE, RULES, select, select_all
+from aqa_jax.evaluate.selection import DEFAULT_RULE, RULES, mean_of_last, select, select_all
 
 
 def entry(step, validation=None, test=None, metric="rho"):
@@ -66,3 +66,33 @@ def test_unknown_names_are_refused():
 def test_is_the_first_maximum(values):
     history = [entry(10 * i, value) for i, value in enumerate(values)]
     assert select(history).step == 10 * values.index(max(values))
+
+
+def twelve(**changes):
+    history = [
+        {"step": step, "test": {"num_examples": 5, "rho": step / 100, "mae": 2.0, "confidence": {}}}
+        for step in range(10, 130, 10)
+    ]
+    for step, figures in changes.items():
+        history[int(step[1:]) // 10 - 1]["test"] = figures
+    return history
+
+
+def test_mean_of_the_last_ten_has_figures_and_no_step():
+    found = mean_of_last(twelve()[::-1])
+    assert found["steps"] == list(range(30, 130, 10))
+    assert found["test"] == {"num_examples": 5, "rho": pytest.approx(0.75), "mae": 2.0, "undefined": {}}
+    everything = select_all(twelve())["mean_of_last_10"]
+    assert "step" not in everything and everything["test"] == found["test"] and "MUSDL" in everything["meaning"]
+    one = mean_of_last(twelve(s50={"num_examples": 5, "rho": None, "mae": 2.0, "confidence": {}}))["test"]
+    assert one["rho"] is None and one["mae"] == 2.0
+    assert one["undefined"] == {"rho": "it is undefined in 1 of 10 evaluations"}
+    # What went wrong before the last ten does not count.
+    assert mean_of_last(twelve(s20=None))["test"]["rho"] == pytest.approx(0.75)
+
+
+def test_mean_of_the_last_ten_says_what_it_lacks():
+    assert "9 evaluations were made, 10 are needed" in select_all(twelve()[3:])["mean_of_last_10"]["undefined"]
+    assert "config.evaluate.track_test" in select_all(twelve(s50=None))["mean_of_last_10"]["undefined"]
+    with pytest.raises(ConfigError, match="unknown selection rule"):
+        select(twelve(), "mean_of_last_10")

@@ -1,0 +1,111 @@
+"""Under which protocol a figure was made: in words for people, and as a fingerprint for machines.
+
+Two figures may stand side by side where their fingerprints are equal: the same videos were tested, the same could be
+trained on, they were seen in the same way, and the step was chosen by the same rule.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from aqa_jax.train.run import Run
+
+POINTS = {"mean": "the mean", "mode": "the mode", "sample": "one sample"}
+
+
+def protocol(run: "Run") -> str:
+    """In words: data, splits, what predicts."""
+    data, evaluate = run.config.data, run.config.evaluate
+    validation = "none"
+    if data.validation_fraction:
+        held = "groups" if data.validation_by == "group" else "videos"
+        validation = f"{data.validation_fraction:.0%} of the training split by {held}, seed {run.config.seed}"
+    parts = [
+        f"{data.builder}: " + (f"test on {data.test_where}" if data.test_where else "published test split"),
+        f"validation: {validation}",
+        f"{evaluate.views} view(s) a video",
+    ]
+    if run.config.task == "score":
+        parts.append(f"score: {POINTS[evaluate.point]}")
+    if data.training_split != "train":
+        parts.append(f"trained on the splits {data.training_split}")
+    if data.allow_pretraining_overlap:
+        parts.append("groups or videos of the test split MAY HAVE BEEN SEEN in pretraining")
+    if data.shuffle_time:
+        parts.append("frames of every window SHUFFLED (control)")
+    if data.still:
+        parts.append("every frame of a clip is its FIRST (control)")
+    return "; ".join(parts)
+
+
+def fingerprint(run: "Run") -> dict[str, Any]:
+    """What must be equal for two figures to be compared.
+
+    The method (head, backbone, weights, optimizer, augmentation) has no part in it, nor has the seed: seeds of one
+    experiment share it, though each draws its own validation videos.
+
+    Returns:
+      ``id``, 12 hexadecimal digits, and ``parts``, the readable facts that it is the hash of.
+    """
+    data, evaluate = run.config.data, run.config.evaluate
+    ids = run.store.table.column("id")
+    preprocessing: dict[str, Any] = {
+        "window": data.window,
+        "window_mode": data.window_mode,
+        "clip_length": data.clip_length,
+        "clip_starts": list(data.clip_starts),
+        "clip_stride": data.clip_stride,
+        "frame_size": list(run.store.frame_size),
+        "crop": data.crop,
+        "normalisation": data.normalisation,
+        "views": evaluate.views,
+        # Several views are shifts of the window; one view is not shifted.
+        "max_shift": data.max_shift if evaluate.views > 1 else 0,
+        "shuffle_time": data.shuffle_time,
+        "still": data.still,
+    }
+    parts = {
+        "data": {"builder": data.builder, "fingerprint": run.store.metadata["fingerprint"]},
+        "test": _videos(ids[run.rows["test"]]),
+        "training": _videos(ids[np.concatenate([run.rows["train"], run.rows["validation"]])]),
+        "validation": {"fraction": data.validation_fraction, "by": data.validation_by}
+        if data.validation_fraction
+        else {"fraction": 0.0},
+        "pretraining_overlap": "allowed" if data.allow_pretraining_overlap else "refused",
+        "preprocessing": preprocessing,
+        "selection": evaluate.selection,
+        "point": evaluate.point,
+    }
+    return {"id": digest(parts), "parts": parts}
+
+
+def digest(content: Any) -> str:
+    """Twelve hexadecimal digits of plain JSON content."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def differing_parts(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    """The parts of two fingerprints that differ, as ``preprocessing.crop: 224 -> 112``."""
+    first, second = dict(_leaves(a["parts"])), dict(_leaves(b["parts"]))
+    names = [*first, *(name for name in second if name not in first)]
+    return [
+        f"{name}: {first.get(name, 'none')} -> {second.get(name, 'none')}"
+        for name in names
+        if first.get(name) != second.get(name)
+    ]
+
+
+def _videos(ids: Iterable[str]) -> dict[str, Any]:
+    names = sorted(map(str, ids))
+    return {"videos": len(names), "ids": digest(names)}
+
+
+def _leaves(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for name, value in content.items():
+        found += _leaves(value, f"{prefix}{name}.") if isinstance(value, Mapping) else [(prefix + name, value)]
+    return found
