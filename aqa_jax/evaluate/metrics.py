@@ -20,6 +20,8 @@ HIGHER_IS_BETTER = dict.fromkeys(("rho", "tau", "mean_r2", "mean_accuracy"), Tru
 """Metrics by which a step can be selected, and their direction."""
 
 CONFIDENCE = 0.95
+MIN_RANKED = 3
+"""A rank correlation of two examples is -1 or 1, whatever the predictions."""
 MIN_BOOTSTRAP_EXAMPLES = 10
 _MAX_DEGENERATE = 0.05
 
@@ -41,6 +43,7 @@ def score_metrics(
     *,
     point: np.ndarray | None = None,
     intervals: np.ndarray | None = None,
+    constant_sigma: np.ndarray | None = None,
     ids: Sequence[str] | None = None,
     bootstrap: int = 1000,
     seed: int = 0,
@@ -55,6 +58,8 @@ def score_metrics(
         uncertainty_tau are about them.
       intervals: float [N, L, 2], low and high of the central intervals at `calibration.LEVELS`, where
         they are not the normal distribution's.
+      constant_sigma: float [N], the one sigma for all (from elsewhere, as the validation split) that the
+        individual ones are compared with; None: the root mean squared error of these very examples.
       ids: [N], names for error messages; the index if None.
       bootstrap: number of resamples for the confidence intervals; 0 leaves the intervals out.
       seed: seed of the resampling.
@@ -62,10 +67,11 @@ def score_metrics(
     Returns:
       - rho (Spearman), tau (Kendall's tau-b), rl2, l2 (mean squared error), mae; num_examples;
       - with sigma: nll (nats), crps, coverage_50/80/90/95 (0 to 1), width_50/80/90/95, sharpness (root mean
-        square of sigma), uncertainty_tau (RICA²), and nll_constant, crps_constant: those of one sigma for all,
-        the root mean squared error;
-      - confidence: level, resamples, seed, and [low, high] for rho, rl2, l2, mae, nll, crps (percentile
-        bootstrap over examples; rl2 keeps the full set's score range);
+        square of sigma), uncertainty_tau (RICA²), nll_constant and crps_constant: those of one sigma for all,
+        and nll_gain, crps_gain: what the individual sigmas save, the constant's figure less theirs;
+      - confidence: level, resamples, seed, and [low, high] for rho, rl2, l2, mae, nll, crps, nll_gain,
+        crps_gain (percentile bootstrap over examples; rl2 keeps the full set's score range, and the gains
+        are paired: of the same examples);
       - undefined: {metric: reason} for every metric that is None.
 
     Raises:
@@ -102,10 +108,15 @@ def score_metrics(
     )
     record("l2", lambda: np.mean((y - mean) ** 2), empty)
     record("mae", lambda: np.mean(np.abs(y - mean)), empty)
+    of_sigma: dict[str, np.ndarray] = {}
     if sigma is not None:
-        _record_calibration(record, y, mean, predicted_mean, sigma, intervals, empty)
+        of_sigma = _proper_scores(y, predicted_mean, sigma, constant_sigma)
+        _record_calibration(record, y, mean, predicted_mean, sigma, of_sigma, intervals, empty)
     if bootstrap:
-        result["confidence"] = _confidence(y, mean, predicted_mean, sigma, score_range, result, bootstrap, seed)
+        squared = (y - mean) ** 2
+        errors = {"rl2": 100 * squared / (score_range**2 or 1), "l2": squared, "mae": np.abs(y - mean)}
+        errors |= {name: values for name, values in of_sigma.items() if not name.endswith("_constant")}
+        result["confidence"] = _confidence(y, mean, errors, result, bootstrap, seed)
     result["undefined"] = undefined
     return result
 
@@ -128,21 +139,33 @@ def fold_means(rho: Mapping[str, float | None]) -> dict[str, Any]:
     return result
 
 
+def _proper_scores(
+    y: np.ndarray, mean: np.ndarray, sigma: np.ndarray, constant: np.ndarray | None
+) -> dict[str, np.ndarray]:
+    """NLL and CRPS of each example [N] under its sigma and under the constant one, and the differences."""
+    if constant is None:
+        constant = np.full_like(y, np.sqrt(np.mean((y - mean) ** 2)) if y.size else 1.0)
+    scores = {}
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # a constant of 0 is named below
+        for name, score in (("nll", calibration.gaussian_nll), ("crps", calibration.gaussian_crps)):
+            scores[name], scores[f"{name}_constant"] = score(y, mean, sigma), score(y, mean, np.asarray(constant))
+            scores[f"{name}_gain"] = scores[f"{name}_constant"] - scores[name]
+    return scores
+
+
 def _record_calibration(
     record: Callable[..., None],
     y: np.ndarray,
     point: np.ndarray,
     mean: np.ndarray,
     sigma: np.ndarray,
+    of_sigma: Mapping[str, np.ndarray],
     intervals: np.ndarray | None,
     empty: str | None,
 ) -> None:
-    record("nll", lambda: calibration.gaussian_nll(y, mean, sigma).mean(), empty)
-    record("crps", lambda: calibration.gaussian_crps(y, mean, sigma).mean(), empty)
-    constant = np.full_like(y, np.sqrt(np.mean((y - mean) ** 2)) if y.size else 0.0)
-    perfect = empty or (None if np.all(constant > 0) else "every prediction is exact")
-    record("nll_constant", lambda: calibration.gaussian_nll(y, mean, constant).mean(), perfect)
-    record("crps_constant", lambda: calibration.gaussian_crps(y, mean, constant).mean(), perfect)
+    for name, values in of_sigma.items():
+        # 0 / 0: the root mean squared error is 0
+        record(name, values.mean, empty or ("every prediction is exact" if np.isnan(values).any() else None))
     record("sharpness", lambda: np.sqrt(np.mean(sigma**2)), empty)
     for k, level in enumerate(calibration.LEVELS):
         if intervals is None:
@@ -164,19 +187,12 @@ def _record_calibration(
 def _confidence(
     y: np.ndarray,
     point: np.ndarray,
-    mean: np.ndarray,
-    sigma: np.ndarray | None,
-    score_range: float,
+    errors: Mapping[str, np.ndarray],
     result: Mapping[str, Any],
     resamples: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Percentile intervals of all metrics from the same resamples of the examples."""
-    squared = (y - point) ** 2
-    errors = {"rl2": 100 * squared / (score_range**2 or 1), "l2": squared, "mae": np.abs(y - point)}
-    if sigma is not None:
-        errors["nll"] = calibration.gaussian_nll(y, mean, sigma)
-        errors["crps"] = calibration.gaussian_crps(y, mean, sigma)
+    """Percentile intervals of rho and of the means of ``errors``, from the same resamples of the examples."""
     names = ["rho", *errors]
     confidence: dict[str, Any] = {"level": CONFIDENCE, "resamples": resamples, "seed": seed}
     if y.size < MIN_BOOTSTRAP_EXAMPLES:
@@ -237,8 +253,8 @@ def _checked(
 
 
 def _why_no_ranks(y: np.ndarray, mean: np.ndarray) -> str | None:
-    if y.size < 2:
-        return f"{y.size} examples: at least 2 are needed"
+    if y.size < MIN_RANKED:
+        return f"{y.size} examples: at least {MIN_RANKED} are needed"
     if np.ptp(y) == 0:
         return "all labels are equal"
     if np.ptp(mean) == 0:

@@ -92,7 +92,7 @@ class ScoreTask:
         """See :func:`aqa_jax.evaluate.metrics.score_metrics`."""
         return score_metrics(
             labels["score"], outputs["mean"], outputs["sigma"], point=outputs["point"], intervals=outputs["intervals"],
-            bootstrap=bootstrap, seed=self.config.seed,
+            constant_sigma=outputs.get("constant_sigma"), bootstrap=bootstrap, seed=self.config.seed,
         )  # fmt: skip
 
 

@@ -50,6 +50,40 @@ def test_constant_sigma_reference_is_the_root_mean_squared_error():
     assert result["nll_constant"] == pytest.approx(-stats.norm(mean, np.sqrt(5 / 3)).logpdf(y).mean())
 
 
+@pytest.mark.parametrize("given", [None, 2.5])
+def test_gains_are_paired_differences_to_one_sigma_for_all(given):
+    rng = np.random.default_rng(0)
+    sigma = rng.uniform(1, 5, 300)
+    mean = rng.normal(50, 10, 300)
+    y = mean + sigma * rng.standard_normal(300)
+    constant = np.full(300, given or np.sqrt(np.mean((y - mean) ** 2)))
+    result = score_metrics(y, mean, sigma, constant_sigma=given and constant, bootstrap=300, seed=1)
+    gains = stats.norm(mean, sigma).logpdf(y) - stats.norm(mean, constant).logpdf(y)
+    assert result["nll_gain"] == pytest.approx(gains.mean())
+    assert result["nll_gain"] == pytest.approx(result["nll_constant"] - result["nll"])
+    assert result["crps_gain"] == pytest.approx(result["crps_constant"] - result["crps"])
+    interval = stats.bootstrap(
+        (gains,), np.mean, n_resamples=300, method="percentile", rng=np.random.default_rng(1)
+    ).confidence_interval
+    np.testing.assert_allclose(result["confidence"]["nll_gain"], interval)
+    assert interval.low > 0
+
+
+def test_given_intervals_points_and_sharpness():
+    rng = np.random.default_rng(0)
+    y, mean, sigma = rng.normal(50, 5, (3, 40)) + np.array([[0], [0], [20]])
+    intervals = np.sort(rng.normal(50, 8, (40, 4, 2)))
+    result = score_metrics(y, mean, sigma, point=mean + 1, intervals=intervals, bootstrap=0)
+    for k, level in enumerate(calibration.LEVELS):
+        inside = [low <= label <= high for label, (low, high) in zip(y, intervals[:, k], strict=True)]
+        assert result[f"coverage_{level}"] == pytest.approx(np.mean(inside))
+        assert result[f"width_{level}"] == pytest.approx(np.mean(intervals[:, k, 1] - intervals[:, k, 0]))
+    assert result["sharpness"] == pytest.approx(np.linalg.norm(sigma) / np.sqrt(40))
+    assert result["mae"] == pytest.approx(np.abs(y - mean - 1).mean())
+    assert result["nll"] == pytest.approx(-stats.norm(mean, sigma).logpdf(y).mean())
+    assert result["uncertainty_tau"] == pytest.approx(calibration.uncertainty_tau(y - mean - 1, sigma))
+
+
 def test_uncertainty_tau_orders_errors():
     rng = np.random.default_rng(0)
     sigma = np.linspace(1, 10, 200)

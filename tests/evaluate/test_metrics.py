@@ -59,9 +59,7 @@ def test_rank_metrics_see_only_the_order(pairs, maps, random):
     swapped = score_metrics(mean, y, bootstrap=0)
     for name in ("rho", "tau"):
         for other in (after, permuted, swapped):
-            assert other[name] == (
-                before[name] if before[name] is None else pytest.approx(before[name], abs=1e-9)
-            )
+            assert other[name] == (before[name] if before[name] is None else pytest.approx(before[name], abs=1e-9))
     if before["rho"] is not None:
         assert -1 - 1e-9 <= before["rho"] <= 1 + 1e-9
         assert score_metrics(y, -mean, bootstrap=0)["rho"] == pytest.approx(-before["rho"], abs=1e-9)
@@ -86,7 +84,7 @@ def test_intervals_are_reproducible_ordered_and_those_of_scipy():
     assert confidence["undefined"] == {}
     assert confidence == score_metrics(y, mean, sigma, bootstrap=400, seed=3)["confidence"]
     assert confidence != score_metrics(y, mean, sigma, bootstrap=400, seed=4)["confidence"]
-    for name in ("rho", "rl2", "l2", "mae", "nll", "crps"):
+    for name in ("rho", "rl2", "l2", "mae", "nll", "crps", "nll_gain", "crps_gain"):
         low, high = confidence[name]
         assert low < result[name] < high
     scipy_interval = stats.bootstrap(
@@ -124,6 +122,7 @@ def test_constant_resamples_are_left_out_and_too_many_leave_no_interval():
     [
         ([], [], "0 examples"),
         ([1.0], [2.0], "1 examples"),
+        ([1.0, 2.0], [1.0, 3.0], "2 examples: at least 3 are needed"),
         ([5.0, 5.0, 5.0], [1.0, 2.0, 3.0], "all labels are equal"),
         ([1.0, 2.0, 3.0], [5.0, 5.0, 5.0], "all predictions are equal"),
     ],
@@ -171,8 +170,4 @@ def test_means_over_folds():
     assert fold_means({"a": 0.5, "b": None})["undefined"]["arithmetic"] == "rho is undefined for b"
     assert fold_means({})["arithmetic"] is None
     exact = fold_means({"a": 1.0, "b": -1.0})
-    assert (
-        exact["arithmetic"] == 0
-        and exact["fisher_z"] is None
-        and "infinite" in exact["undefined"]["fisher_z"]
-    )
+    assert exact["arithmetic"] == 0 and exact["fisher_z"] is None and "infinite" in exact["undefined"]["fisher_z"]
