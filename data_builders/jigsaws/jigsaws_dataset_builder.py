@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 from aqa_jax.data.builder import VideoBuilderConfig, VideoDatasetBuilder
 from aqa_jax.data.encode import Renderer
 
-from . import annotations, render, videos
+from . import annotations, gestures, render, videos
 
 
 @dataclasses.dataclass(eq=False)
@@ -41,7 +41,7 @@ class JigsawsConfig(VideoBuilderConfig):
 class Builder(VideoDatasetBuilder):
     """See README.md for the files it reads. One split: folds, trials and surgeons are columns."""
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("1.1.0")
     SPLITS = ("train",)
     BUILDER_CONFIGS: Sequence[JigsawsConfig] = [
         JigsawsConfig(name=task, task=task) for task in ("all", *annotations.TASKS)
@@ -66,32 +66,66 @@ class Builder(VideoDatasetBuilder):
             self.raw_dir, self.labels.trials, annotations.tasks_of(config.task), capture=config.capture,
             layout=config.layout, frames_dir=config.frames_dir, left_out=config.exclude,
         )  # fmt: skip
-        print(report(self.labels, found[1]), file=sys.stderr)
+        print(report(self.labels, found[1], self.transcriptions), file=sys.stderr)
         return found
+
+    @functools.cached_property
+    def transcriptions(self) -> gestures.Transcriptions:
+        """The gestures of every trial that has a transcription."""
+        config, trials = self.builder_config, [trial.id for trial in self.labels.trials]
+        return gestures.load(self.raw_dir, trials, annotations.tasks_of(config.task), config.exclude)
 
     def video_specs(self, split: str) -> Sequence[render.Video]:
         """One trial each, task by task, by surgeon and number."""
         size = (self.builder_config.height, self.builder_config.width)
         found, _ = self.sources
-        return [render.Video(table_row(trial), found[trial.id], size) for trial in self.labels.trials]
+        done = self.transcriptions.of
+        return [
+            render.Video(table_row(trial, done.get(trial.id, [])), found[trial.id], size)
+            for trial in self.labels.trials
+        ]
 
     def renderer(self) -> Renderer:
         """Decodes a video file or reads a folder of images."""
         return render.render
 
     def describe(self) -> dict[str, Any]:
-        """Score range, the items, where labels and folds are from, and the traps that were found."""
+        """Score range, the items, the partitions in use, where labels and folds are from, and the traps found."""
         return {
             "score_range": [6.0, 30.0],
             "judge_rule": "sum",
             "items": list(annotations.ITEMS),
             "labels_from": self.labels.source,
             "folds_from": self.labels.folds_from,
-            "traps": {**self.labels.traps, "not_labelled": self.sources[1]},
+            "gestures_from": list(self.transcriptions.folders),
+            # Name -> the column whose values are the folds.
+            "protocols": {"fourfold": "fold", "loso": "trial", "louo": "group"},
+            "traps": {
+                **self.labels.traps,
+                "not_labelled": self.sources[1],
+                "no_transcription": list(self.transcriptions.missing),
+                "transcription_without_trial": list(self.transcriptions.without_trial),
+            },
         }
 
+    def _generate_splits(self, dl_manager: Any, download_config: Any) -> list[tfds.core.SplitInfo]:
+        """Builds, then compares the gestures with the frames that came out."""
+        splits = super()._generate_splits(dl_manager, download_config)
+        table = self.info.metadata["table"]
+        columns = zip(table["id"], table["gestures"], table["num_frames"], strict=True)
+        over = [
+            {"id": id_, "frames": frames, "gestures": gestures.to_text(late)}
+            for id_, text, frames in columns
+            if (late := gestures.beyond(text, frames))
+        ]
+        self.info.metadata["traps"]["gestures_beyond_the_video"] = over
+        if over:
+            listed = ", ".join(f"{row['id']} ({row['frames']} frames: {row['gestures']})" for row in over)
+            print(f"JIGSAWS: kept, though gestures end after the video: {len(over)}: {listed}", file=sys.stderr)
+        return splits
 
-def table_row(trial: annotations.Trial) -> dict[str, Any]:
+
+def table_row(trial: annotations.Trial, done: Sequence[gestures.Gesture] = ()) -> dict[str, Any]:
     """Row of the video table; the group is the surgeon, the judges are the six items."""
     return {
         "id": trial.id,
@@ -104,10 +138,11 @@ def table_row(trial: annotations.Trial) -> dict[str, Any]:
         "level": trial.level,
         "fold": trial.fold,
         "trial": trial.number,
+        "gestures": gestures.to_text(done),
     }
 
 
-def report(found: annotations.Annotations, not_labelled: Sequence[str]) -> str:
+def report(found: annotations.Annotations, not_labelled: Sequence[str], transcriptions: gestures.Transcriptions) -> str:
     """What to know about the annotations, in a few lines."""
     counts = {task: sum(trial.task == task for trial in found.trials) for task in annotations.TASKS}
     shown = ", ".join(f"{count} {task}" for task, count in counts.items() if count)
@@ -120,4 +155,8 @@ def report(found: annotations.Annotations, not_labelled: Sequence[str]) -> str:
     for name, said in (("in_no_fold", "in no fold (fold = -1)"), ("excluded", "excluded")):
         if found.traps[name]:
             lines.append(f"  {said}: {', '.join(found.traps[name])}")
+    if transcriptions.missing:
+        lines.append(f"  without a transcription of gestures: {', '.join(transcriptions.missing)}")
+    if transcriptions.without_trial:
+        lines.append(f"  transcriptions of no labelled trial, left out: {', '.join(transcriptions.without_trial)}")
     return "\n".join(lines)

@@ -16,7 +16,7 @@ from aqa_jax.data.decode import write_video
 from aqa_jax.data.splits import held_out
 from aqa_jax.data.video_store import VideoStore
 from aqa_jax.errors import ConfigError, DataError, DecodeError, UnsafePickleError
-from data_builders.jigsaws import folds
+from data_builders.jigsaws import folds, gestures
 
 REAL = Path(__file__).parents[1] / "data" / "annotations" / "jigsaws"
 DUMMY = Path(__file__).parents[2] / "data_builders" / "jigsaws" / "dummy_data"
@@ -92,16 +92,25 @@ def test_every_trial_of_the_real_labels(tmp_path):
         assert table.column("score")[row] == sum(LABELS[id_])
         assert id_ == f"{table.column('task')[row]}_{table.column('group')[row]}{table.column('trial')[row]:03d}"
     assert store.metadata["traps"] == {
-        "total_is_not_the_sum": [], "in_no_fold": [], "excluded": [], "not_labelled": [],
+        "total_is_not_the_sum": [], "in_no_fold": [], "excluded": [], "not_labelled": [], "no_transcription": [],
+        "transcription_without_trial": [], "gestures_beyond_the_video": [],
     }  # fmt: skip
+    assert store.metadata["gestures_from"] == [] and set(table.column("gestures")) == {""}
+    columns = store.metadata["protocols"]
+    assert columns == {"fourfold": "fold", "loso": "trial", "louo": "group"}
     # MUSDL's folds, then the partitions by trial and by surgeon.
     for task, lists in FOLDS.items():
         rows = np.flatnonzero(table.column("task") == task)
         for number, trials in enumerate(lists):
             train, test = held_out(table, rows, f"fold={number}")
             assert set(ids[test]) == set(trials) and len(train) + len(test) == len(rows)
-        for column, values in (("trial", "12345"), ("group", set(table.column("group")[rows]))):
-            tests = [held_out(table, rows, f"{column}={value}")[1] for value in values]
+        for name, values in (("loso", "12345"), ("louo", sorted(set(table.column("group")[rows])))):
+            tests = []
+            for value in values:
+                train, test = held_out(table, rows, f"{columns[name]}={value}")
+                left_out, others = (set(table.column(columns[name])[some].astype(str)) for some in (test, train))
+                assert left_out == {value} and not left_out & others and len(train) + len(test) == len(rows)
+                tests.append(test)
             assert sorted(np.concatenate(tests)) == rows.tolist()
     assert sorted(set(table.column("group"))) == list("BCDEFGHI")
 
@@ -161,9 +170,61 @@ def test_what_is_kept_is_reported(tmp_path, capfd):
         "in_no_fold": ["Suturing_Z009"],
         "excluded": ["Suturing_B002"],
         "not_labelled": ["Suturing_H002"],
+        "no_transcription": [],
+        "transcription_without_trial": [],
+        "gestures_beyond_the_video": [],
     }
     said = capfd.readouterr().err
     assert "videos without a label, left out: Suturing_H002" in said and f"({total + 1}, items give {total})" in said
+
+
+def write_gestures(raw, **texts):
+    for id_, text in texts.items():
+        path = raw / id_.rsplit("_", 1)[0] / "transcriptions" / f"{id_}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def test_gestures_are_kept_and_their_gaps_reported(tmp_path, capfd):
+    write_release(tmp_path)
+    # As the release has them: blanks at the ends of lines. The videos have four frames.
+    late = "1 3 G1 \n\n3 7 G11 \n"
+    write_gestures(tmp_path, Suturing_B001="1 2 G1 \n3 4 G5 \n", Suturing_C001=late, Suturing_H002="1 2 G1\n")
+    store = read(tmp_path, tmp_path / "data")
+    told = [gestures.from_text(store.table.column("gestures")[store.table.row(id_)]) for id_ in FEW]
+    assert told == [[(1, 2, "G1"), (3, 4, "G5")], [], [(1, 3, "G1"), (3, 7, "G11")], [], []]
+    assert store.metadata["gestures_from"] == ["Suturing/transcriptions"]
+    found = {name: trap for name, trap in store.metadata["traps"].items() if trap}
+    assert found == {
+        # Of a task without transcriptions, none is missed.
+        "no_transcription": ["Suturing_B002"],
+        "transcription_without_trial": ["Suturing_H002"],
+        "gestures_beyond_the_video": [{"id": "Suturing_C001", "frames": 4, "gestures": '[[3, 7, "G11"]]'}],
+    }
+    said = capfd.readouterr().err
+    for words in (
+        "without a transcription of gestures: Suturing_B002", "of no labelled trial, left out: Suturing_H002",
+        'gestures end after the video: 1: Suturing_C001 (4 frames: [[3, 7, "G11"]])',
+    ):  # fmt: skip
+        assert words in said
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("1 2", "2 words, where there are three"),
+        ("1 2.5 G1", "'1' and '2.5' are not two frame numbers"),
+        ("5 2 G1", "ends at frame 2, before it starts at 5"),
+        ("1 2 grasp", "the gesture is 'grasp', not G1, G2"),
+        ("3 4 G1\n1 2 G2", "starts at frame 1, before the one above"),
+    ],
+)
+def test_faults_of_a_transcription(tmp_path, line, message):
+    write_release(tmp_path, FEW[:1], (1,))
+    write_gestures(tmp_path, Suturing_B001=line)
+    where = r"1 faults in the transcriptions:\n  .*Suturing_B001\.txt, line \d: .*"
+    with pytest.raises(DataError, match=where + message):
+        read(tmp_path, tmp_path / "data", task="Suturing")
 
 
 def test_images_in_the_order_of_their_numbers(tmp_path):
@@ -273,4 +334,5 @@ def test_dummy_data(tmp_path):
     assert list(store.table.column("fold")) == [0, 3] and len(store.table) == 2
     release = read(DUMMY, tmp_path, task="Suturing", layout="videos")
     assert list(release.table.column("level")) == ["N", "N"]
+    assert gestures.from_text(release.table.column("gestures")[0]) == [(1, 2, "G1"), (3, 4, "G5")]
     assert [numbers(some, id_) for some in (store, release) for id_ in FEW[:2]] == [[0, 1, 2, 3]] * 4
