@@ -129,13 +129,13 @@ class Run:
             still=data.still,
         )  # fmt: skip
 
-    def batches_of(self, split: str) -> eval_iterator:
-        """Every video of ``split`` once per view."""
+    def batches_of(self, split: str, rows: np.ndarray | None = None) -> eval_iterator:
+        """Every video of ``split`` once per view; of those in ``rows`` alone, where they are given."""
         data, evaluate = self.config.data, self.config.evaluate
         devices = jax.local_device_count()
         wanted = (evaluate.batch_size or self.config.train.batch_size) // jax.process_count()
         return eval_iterator(
-            self.store, self.rows[split], self.window, columns=self.task.columns,
+            self.store, self.rows[split] if rows is None else rows, self.window, columns=self.task.columns,
             batch_size=max(-(-wanted // devices), 1) * devices, crop_size=data.crop, threads=data.threads or None,
             process_index=jax.process_index(), process_count=jax.process_count(), views=evaluate.views,
             shuffle_time=data.shuffle_time, still=data.still, seed=self.config.seed,
