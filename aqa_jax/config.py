@@ -120,8 +120,10 @@ def _check_head(config: Config) -> None:
         raise ConfigError(f"config.head.hidden must be two widths, as the papers' heads have, not {head.hidden}.")
     if head.target == "judges" and head.name != "dae_mt":
         raise ConfigError("config.head.target=judges needs config.head.name=dae_mt: the others' target is fixed.")
-    if head.spread_weight and head.name not in ("dae_mt", "dae_judges"):
-        raise ConfigError("config.head.spread_weight needs config.head.name=dae_mt or dae_judges.")
+    if head.spread_weight and head.name != "dae_mt":
+        raise ConfigError(
+            "config.head.spread_weight needs config.head.name=dae_mt (dae_judges always uses the spread)."
+        )
     if head.name in ("usdl", "musdl") and not head.lowest < head.highest:
         raise ConfigError(f"config.head.lowest={head.lowest} must be below config.head.highest={head.highest}.")
     if config.evaluate.mc_samples and not head.dropout:

@@ -151,7 +151,7 @@ class HeadConfig:
         0.5, "beta_nll: 0 is the likelihood, 1 weighs errors as the squared error does", low=0, high=1
     )
     spread_weight: float = _key(
-        0.0, "dae_mt, dae_judges: weight of the judges' spread as a second signal for sigma; 0: not used", low=0.0
+        0.0, "dae_mt: weight of the judges' spread as a second signal for sigma; 0: not used", low=0.0
     )
     sigma_floor: float = _key(0.05, "added in quadrature to sigma, as a share of the training scores' spread", low=0.0)
     standardise: bool = _key(True, "the network's outputs are in units of the training scores' mean and spread")

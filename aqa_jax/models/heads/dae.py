@@ -3,9 +3,14 @@
 Linear C -> 256 -> 128 with ReLU, then two Linear 128 -> 1: the mean and the log variance of the score (295,554
 parameters at C = 1024). DAE-MT regresses the judges' part and multiplies by the given difficulty.
 
-Loss, rebuilt from the paper: ``alpha (y - mu)^2 / sigma^2 + beta log sigma^2``. The released ones draw
-``z = mu + sigma eps`` and minimise ``(z - y)^2`` (2021) or ``(z - y)^2 + (y - mu)^2`` (2023); as E(z - y)^2 =
-(mu - y)^2 + sigma^2, both drive sigma to 0.
+Loss, rebuilt from the paper: ``alpha (y - mu)^2 / sigma^2 + beta log sigma^2``; its tamer forms are in
+:mod:`aqa_jax.models.heads.likelihood`. The released ones draw ``z = mu + sigma eps`` and minimise ``(z - y)^2`` (2021)
+or ``(z - y)^2 + (y - mu)^2`` (2023); as E(z - y)^2 = (mu - y)^2 + sigma^2, both drive sigma to 0.
+
+DAE-MT can learn from the judges' spread too (``spread_weight``): a third Linear 128 -> 1 predicts the variance v of one
+judge's mark, by the likelihood of the marks' sample variance s^2 (a chi-square law: ``log v + s^2 / v``), and the
+score's variance is the model's own plus what judges that vary by v make of their middle three. The error of the mean,
+which is most of the residual, tells little about the judges; their spread is a direct reading.
 """
 
 from collections.abc import Mapping
@@ -18,8 +23,13 @@ from flax import nnx
 from aqa_jax.config_keys import HeadConfig
 from aqa_jax.errors import DataError
 from aqa_jax.models.heads.base import Constant, Labels
+from aqa_jax.models.heads.likelihood import likelihood_loss, sampled_loss
+from aqa_jax.models.heads.panel import MIDDLE_THREE_VARIANCE, middle_three
 from aqa_jax.models.layers import Linear
 from aqa_jax.models.scores import ScoreDistribution
+
+# Half-point marks: no panel is more of one mind than rounding makes it look.
+_LEAST_MARK_VARIANCE = 0.5**2 / 12
 
 
 class DAE(nnx.Module):
@@ -45,6 +55,9 @@ class DAE(nnx.Module):
         self.fch = Linear(first, second, rngs)
         self.fc2_mean = Linear(second, 1, rngs)
         self.fc2_logvar = Linear(second, 1, rngs)
+        self.learns_spread = times_difficulty and settings.spread_weight > 0
+        if self.learns_spread:
+            self.fc2_spread = Linear(second, 1, rngs)
         self.offset = Constant(jnp.float32(offset))
         self.scale = Constant(jnp.float32(scale))
         self.unit = Constant(jnp.float32(unit))
@@ -53,13 +66,16 @@ class DAE(nnx.Module):
         self.columns: tuple[str, ...] = ("score",)
         if times_difficulty:
             self.columns += ("difficulty",)
-        if settings.target == "judges":
+        if settings.target == "judges" or self.learns_spread:
             self.columns += ("judges",)
 
     def __call__(self, features: jax.Array) -> dict[str, jax.Array]:
-        """Features [B, C] -> ``mean`` and ``logvar`` [B], in network units."""
+        """Features [B, C] -> ``mean``, ``logvar`` and, where it is learnt, ``logspread`` [B], in network units."""
         hidden = jax.nn.relu(self.fch(jax.nn.relu(self.fc1(features))))
-        return {"mean": self.fc2_mean(hidden)[:, 0], "logvar": self.fc2_logvar(hidden)[:, 0]}
+        outputs = {"mean": self.fc2_mean(hidden)[:, 0], "logvar": self.fc2_logvar(hidden)[:, 0]}
+        if self.learns_spread:
+            outputs["logspread"] = self.fc2_spread(hidden)[:, 0]
+        return outputs
 
     def distribution(self, outputs: dict[str, jax.Array], batch: Mapping[str, jax.Array]) -> ScoreDistribution:
         """The predicted final score; DAE-MT reads ``difficulty`` [B] from ``batch``."""
@@ -67,10 +83,18 @@ class DAE(nnx.Module):
         # The released losses push the log variance down without end; below this sigma would round to 0.
         variance = jnp.exp(jnp.maximum(outputs["logvar"], -60.0))
         # A floor in quadrature keeps a gradient everywhere, unlike a maximum.
-        sigma = self.scale[...] * jnp.sqrt(variance + self.settings.sigma_floor**2)
+        variance = jnp.square(self.scale[...]) * (variance + self.settings.sigma_floor**2)
+        if self.learns_spread:
+            variance = variance + MIDDLE_THREE_VARIANCE * self.mark_variance(outputs)
+        sigma = jnp.sqrt(variance)
         if self.times_difficulty:
             mean, sigma = mean * batch["difficulty"], sigma * batch["difficulty"]
         return ScoreDistribution(mean, sigma)
+
+    def mark_variance(self, outputs: dict[str, jax.Array]) -> jax.Array:
+        """The predicted variance of one judge's mark [B], in marks squared."""
+        # The three marks' sum has the unit `scale`, one mark a third of it.
+        return _LEAST_MARK_VARIANCE + jnp.square(self.scale[...] / 3) * jnp.exp(outputs["logspread"])
 
     def target(self, batch: Mapping[str, jax.Array]) -> jax.Array:
         """What the loss compares with: [B] score points."""
@@ -89,20 +113,14 @@ class DAE(nnx.Module):
         predicted = self.distribution(outputs, batch)
         residual = (self.target(batch) - predicted.mean) / self.unit[...]
         sigma = predicted.sigma / self.unit[...]
-        error = jnp.square(residual)
-        settings = self.settings
-        if settings.loss != "likelihood":
-            sampled = jnp.square(residual - sigma * jax.random.normal(key, sigma.shape, sigma.dtype))
-            return sampled if settings.loss == "released_2021" else sampled + error
-        variance = jnp.square(sigma)
-        likelihood = settings.alpha * error / variance + settings.beta * jnp.log(variance)
-        share = jnp.where(progress < settings.warmup_fraction, 1.0, settings.mse_weight)
-        return share * error + (1 - share) * likelihood
-
-
-def middle_three(judges: jax.Array) -> jax.Array:
-    """The sum of the middle three of seven marks [B, 7] -> [B]: diving's rule."""
-    return jnp.sort(judges, axis=-1)[..., 2:5].sum(-1)
+        if self.settings.loss.startswith("released"):
+            return sampled_loss(residual, sigma, self.settings, key)
+        loss = likelihood_loss(residual, jnp.square(sigma), self.settings, progress)
+        if self.learns_spread:
+            variance = self.mark_variance(outputs)
+            observed = jnp.var(batch["judges"], axis=-1, ddof=1)
+            loss = loss + self.settings.spread_weight * 0.5 * (jnp.log(variance) + observed / variance)
+        return loss
 
 
 def make_dae(features: int, settings: HeadConfig, labels: Labels | None, rngs: nnx.Rngs) -> DAE:
@@ -115,7 +133,8 @@ def make_dae_mt(features: int, settings: HeadConfig, labels: Labels | None, rngs
     """DAE-MT, standardised by score / difficulty of the training videos.
 
     Raises:
-      DataError: a video has no difficulty, or (``target='judges'``) the dataset has no judges' marks.
+      DataError: a video has no difficulty, or the judges' marks are needed (``target='judges'``, ``spread_weight``) and
+        not there.
     """
     if labels is None:
         return DAE(features, settings, times_difficulty=True, rngs=rngs)
@@ -126,12 +145,14 @@ def make_dae_mt(features: int, settings: HeadConfig, labels: Labels | None, rngs
             f"dae_mt multiplies by the difficulty, but {missing} of {len(difficulty)} training videos have none: "
             "use config.head.name=dae, or a dataset with difficulties."
         )
-    if settings.target == "judges":
+    needs = "target=judges" if settings.target == "judges" else "spread_weight"
+    if settings.target == "judges" or settings.spread_weight:
         judges = labels.get("judges")
         if judges is None or judges.ndim != 2 or judges.shape[1] != 7 or not np.isfinite(judges).all():
             raise DataError(
-                "config.head.target=judges needs seven judges' marks for every training video; this dataset has none: "
-                "build it from annotations with judge_scores (MUSDL's or CoRe's file), or use config.head.target=score."
+                f"config.head.{needs} needs seven judges' marks for every training video; this dataset has none: build "
+                "it from annotations with judge_scores (MUSDL's or CoRe's file), or use config.head.target=score and "
+                "config.head.spread_weight=0."
             )
     offset, spread = _location(labels["score"] / difficulty, settings)
     unit = spread * float(difficulty.mean()) if settings.standardise else 1.0
