@@ -42,7 +42,8 @@ class ScoreTask:
             features = dropped(features, self.config.head.dropout, drop_key)
         outputs = model.head(features)
         losses = model.head.loss(outputs, batch, loss_key, progress)
-        predicted = model.head.distribution(outputs, batch)
+        # For the log alone: some distributions are dear to differentiate.
+        predicted = model.head.distribution(jax.lax.stop_gradient(outputs), batch)
         return losses, {
             "squared_error": jnp.square(predicted.mean - batch["score"]),
             "sigma": predicted.sigma,

@@ -10,12 +10,22 @@ from aqa_jax.errors import ConfigError
 from aqa_jax.models.heads.base import Head, Labels
 from aqa_jax.models.heads.dae import make_dae, make_dae_mt
 from aqa_jax.models.heads.dae_judges import make_dae_judges
+from aqa_jax.models.heads.musdl import make_musdl
+from aqa_jax.models.heads.regression import make_regression
+from aqa_jax.models.heads.usdl import make_usdl
 
 MakeHead = Callable[[int, HeadConfig, Labels | None, nnx.Rngs], Head]
 """From the number of features, the settings and the training table (None: constants are restored) to the head."""
 
 # Name in the config -> how to make the head.
-HEADS: dict[str, MakeHead] = {"dae": make_dae, "dae_mt": make_dae_mt, "dae_judges": make_dae_judges}
+HEADS: dict[str, MakeHead] = {
+    "regression": make_regression,
+    "usdl": make_usdl,
+    "musdl": make_musdl,
+    "dae": make_dae,
+    "dae_mt": make_dae_mt,
+    "dae_judges": make_dae_judges,
+}
 
 
 def head_maker(name: str) -> MakeHead:

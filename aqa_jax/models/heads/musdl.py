@@ -7,9 +7,9 @@ difficulty, or the sum.
 
 Loss: ``sum_j 1/K sum_k t_jk (log t_jk - log p_jk)``, with t_j the soft label of judge j's mark.
 
-The published score is what the judges' likeliest marks make (``config.evaluate.point=mode``). Mean, sigma and quantiles
-are those of the score's exact distribution (:mod:`aqa_jax.models.heads.panel_pmf`) if judges err independently given the
-video: an assumption, and the reason why sigma needs recalibration beside the soft labels' own width.
+The published score is what the judges' likeliest marks make (``config.evaluate.point=mode``). Mean, sigma and
+quantiles are those of the score's exact distribution (:mod:`aqa_jax.models.heads.panel_pmf`) if judges err
+independently given the video: an assumption, and a reason to recalibrate sigma beside the soft labels' own width.
 
 Shapes: features [B, C]; output ``logits`` [B, J, K].
 """

@@ -4,7 +4,7 @@ Baseline of the papers: their two hidden layers (DAE, arXiv 2111.11029; USDL, CV
 then Linear 128 -> 1. Sigma is a single learnt number, so that the prediction is a distribution like the other heads'.
 
 Loss, in units of the training scores' spread, with r = (y - mu) / spread and sg(.) that no gradient goes through:
-``r^2 + 1/2 (sg(r)^2 / sigma^2 + log sigma^2)``. The mean is trained by the squared error alone, sigma by the likelihood.
+``r^2 + 1/2 (sg(r)^2 / sigma^2 + log sigma^2)``. The squared error alone trains the mean, the likelihood sigma.
 
 Shapes: features [B, C]; output ``mean`` [B].
 """

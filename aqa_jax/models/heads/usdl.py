@@ -1,14 +1,14 @@
 """USDL (Tang et al., "Uncertainty-aware score distribution learning for action quality assessment", CVPR 2020).
 
-The score's distribution over K bins is learnt from a soft label. Linear C -> 256 -> 128 with ReLU, Linear 128 -> K, softmax
-(their ``evaluator``); bins are ``config.head.lowest`` to ``highest`` (MTL-AQA: 101 from 0 to 104.5; JIGSAWS: 25 from 6
-to 30).
+The score's distribution over K bins is learnt from a soft label. Linear C -> 256 -> 128 with ReLU, Linear 128 -> K,
+softmax (their ``evaluator``); bins are ``config.head.lowest`` to ``highest`` (MTL-AQA: 101 from 0 to 104.5; JIGSAWS: 25
+from 6 to 30).
 
 Loss: ``1/K sum_k t_k (log t_k - log p_k)``, torch's KLDivLoss; the soft label t is the normal density at the bins'
 positions, centred on the score, of standard deviation ``config.head.label_std`` bins, with sum 1.
 
-The published score is that of the likeliest bin (``config.evaluate.point=mode``). The spread of p is that of the soft
-label, unless the network does not know better: sigma orders errors, but is a width only after recalibration.
+The published score is that of the likeliest bin (``config.evaluate.point=mode``). Where the network is sure, the spread
+of p is the soft label's and not the error's: sigma is a width to rely on only after recalibration.
 
 Shapes: features [B, C]; output ``logits`` [B, K].
 """
