@@ -29,7 +29,7 @@ _LOG_SIGMA_RATE = 10.0
 class Regression(nnx.Module):
     """The head; its units are the mean and spread of the training scores."""
 
-    columns = ("score",)
+    columns: tuple[str, ...] = ("score",)
 
     def __init__(self, features: int, settings: HeadConfig, *, offset: float = 0.0, scale: float = 1.0, rngs: nnx.Rngs):
         """Makes the layers; network output 0 is a score of ``offset``, one unit of it is ``scale`` score points."""

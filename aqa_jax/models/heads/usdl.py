@@ -44,7 +44,7 @@ class Evaluator(nnx.Module):
 class USDL(nnx.Module):
     """The head. It speaks score points: nothing is standardised, nothing is learnt from the training labels."""
 
-    columns = ("score",)
+    columns: tuple[str, ...] = ("score",)
 
     def __init__(self, features: int, settings: HeadConfig, rngs: nnx.Rngs):
         """Makes the evaluator for C = ``features``."""
