@@ -6,7 +6,7 @@ bytes.
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -51,6 +51,8 @@ def train_iterator(
     process_count: int = 1,
     shuffle_time: bool = False,
     still: bool = False,
+    extra_columns: Mapping[str, np.ndarray] | None = None,
+    pair_keys: np.ndarray | None = None,
     buffer_bytes: int = BUFFER_BYTES,
 ) -> grain.DatasetIterator:
     """Endless shuffled batches of one process; saved and restored with
@@ -59,6 +61,10 @@ def train_iterator(
     The stream depends on `seed` alone. Every epoch holds every row once over all processes together, and
     the k-th batches of all processes together are the k-th batch that one process would draw at the sum of
     their sizes.
+
+    With `pair_keys` every row comes with a partner right behind it: a row of the same key, drawn anew each
+    time; the row itself where there is no other. An epoch then holds every row once beside its appearances as
+    a partner.
 
     Args:
       store: the dataset.
@@ -75,6 +81,8 @@ def train_iterator(
       process_count: number of processes.
       shuffle_time: permute the frames of each window: the control that takes the motion away.
       still: every frame of a clip is its first: the control that leaves no time at all.
+      extra_columns: numbers [table] that the table does not have, by name; in `columns` they go before it.
+      pair_keys: [table], what partners share; batch_size is even then.
       buffer_bytes: limit of the batches decoded ahead; at least one is.
 
     Returns:
@@ -92,9 +100,16 @@ def train_iterator(
     planner = _TrainPlanner(
         store.table.column("num_frames"), store.frame_size, window, size, random_crop, flip, shuffle_time, still
     )
-    decoder = _Decoder(store, window, size, columns, threads)
-    stream = grain.MapDataset.source(rows).seed(seed).shuffle().repeat(_EPOCHS).random_map(planner)
-    batches = stream[process_index::process_count].batch(batch_size, batch_fn=list).map(decoder)
+    decoder = _Decoder(store, window, size, columns, threads, extra_columns)
+    stream = grain.MapDataset.source(rows).seed(seed).shuffle().repeat(_EPOCHS)
+    if pair_keys is None:
+        stream = stream.random_map(planner)[process_index::process_count].batch(batch_size, batch_fn=list)
+    else:
+        if batch_size % 2:
+            raise ConfigError(f"a batch of {batch_size} cannot hold pairs: its size must be even")
+        pairs = stream.random_map(_PairPlanner(planner, rows, pair_keys))[process_index::process_count]
+        stream = pairs.batch(batch_size // 2, batch_fn=_joined)
+    batches = stream.map(decoder)
     return iter(batches.to_iter_dataset(_read_options(decoder.batch_bytes(batch_size), buffer_bytes)))
 
 
@@ -122,6 +137,7 @@ class eval_iterator:
         shuffle_time: bool = False,
         still: bool = False,
         seed: int = 0,
+        extra_columns: Mapping[str, np.ndarray] | None = None,
         buffer_bytes: int = BUFFER_BYTES,
     ):
         rows = _checked(store, rows, window)
@@ -144,7 +160,7 @@ class eval_iterator:
             wanted = range(first, first + batch_size * process_count, process_count)
             return [plan(items[i]) if i < len(items) else padding for i in wanted]
 
-        decoder = _Decoder(store, window, size, columns, threads, masked=True)
+        decoder = _Decoder(store, window, size, columns, threads, extra_columns, masked=True)
         options = _read_options(decoder.batch_bytes(batch_size), buffer_bytes)
         self._dataset = grain.MapDataset.range(self._length).map(batch).map(decoder).to_iter_dataset(options)
 
@@ -184,6 +200,33 @@ class _TrainPlanner(grain.transforms.RandomMap):
         return Plan(int(row), 0, _stilled(frames) if self._still else frames, crop, flip, labels)
 
 
+class _PairPlanner(grain.transforms.RandomMap):
+    """A row to the plans of it and of its partner."""
+
+    def __init__(self, planner: _TrainPlanner, rows: np.ndarray, keys: np.ndarray):
+        self._planner = planner
+        # Sorted by key, each row's group is a range: the partner's number is drawn in it, around the row's own.
+        self._sorted = rows[np.argsort(keys[rows], kind="stable")]
+        ordered = keys[self._sorted]
+        starts, ends = np.searchsorted(ordered, ordered), np.searchsorted(ordered, ordered, side="right")
+        self._group = {
+            int(row): (place, int(start), int(end))
+            for place, (row, start, end) in enumerate(zip(self._sorted, starts, ends, strict=True))
+        }
+
+    def random_map(self, row: int, rng: np.random.Generator) -> list[Plan]:
+        place, start, end = self._group[int(row)]
+        other = place
+        if end - start > 1:
+            other = start + int(rng.integers(end - start - 1))
+            other += other >= place
+        return [self._planner.random_map(int(each), rng) for each in (row, self._sorted[other])]
+
+
+def _joined(pairs: Sequence[list[Plan]]) -> list[Plan]:
+    return [plan for pair in pairs for plan in pair]
+
+
 def _stilled(frames: np.ndarray) -> np.ndarray:
     return np.broadcast_to(frames[:, :1], frames.shape)
 
@@ -198,13 +241,17 @@ class _Decoder:
         size: tuple[int, int],
         columns: Sequence[str],
         threads: int | None,
+        extra_columns: Mapping[str, np.ndarray] | None,
         masked: bool = False,
     ):
         self._store, self._masked = store, masked
         self._labels = window.labels
         self._shape = (window.num_clips, window.clip_length, *size, 3)
         self._threads = threads or cores()
-        self._columns = {name: _numbers(store, name) for name in columns}
+        extra = extra_columns or {}
+        self._columns = {
+            name: np.asarray(extra[name], np.float32) if name in extra else _numbers(store, name) for name in columns
+        }
 
     def batch_bytes(self, batch_size: int) -> int:
         return batch_size * int(np.prod(self._shape))

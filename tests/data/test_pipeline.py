@@ -135,10 +135,49 @@ def test_evaluation_reads_the_published_window_and_can_be_repeated(toy):
     assert not np.array_equal(shuffled["video"], batch["video"])
 
 
+KEYS = np.array([0, 1, 1, 2, 0, 1, 2, 2, 3, 1, 0] + [0] * 50, np.float32)
+
+
+def test_every_row_comes_with_another_of_its_key(toy):
+    batches = take(iterator(toy, batch_size=2, pair_keys=KEYS, columns=("key",), extra_columns={"key": KEYS}), 44)
+    pairs = np.array([batch["row"] for batch in batches])
+    np.testing.assert_array_equal(np.sort(pairs[:, 0].reshape(4, 11)), np.tile(np.arange(11), (4, 1)))
+    for (query, partner), batch in zip(pairs, batches, strict=True):
+        assert KEYS[query] == KEYS[partner]
+        # Row 8 is the only one with its key.
+        assert (query == partner) == (query == 8)
+        np.testing.assert_array_equal(batch["key"], KEYS[[query, partner]])
+        assert batch["key"].dtype == np.float32
+    assert len({int(partner) for query, partner in pairs if query == 1}) > 1
+
+
+def test_the_stream_of_pairs_is_one_for_any_reader(toy):
+    options = {"pair_keys": KEYS, "batch_size": 4}
+    whole = take(iterator(toy, **options), 6)
+    assert_same(whole, take(iterator(toy, threads=1, buffer_bytes=1, **options), 6))
+    first = iterator(toy, **options)
+    take(first, 2)
+    second = iterator(toy, **options)
+    second.set_state(first.get_state())
+    assert_same(take(second, 4), whole[2:])
+    halves = [take(iterator(toy, pair_keys=KEYS, batch_size=2, process_index=i, process_count=2), 6) for i in range(2)]
+    for k, batch in enumerate(whole):
+        for name in batch:
+            np.testing.assert_array_equal(batch[name], np.concatenate([halves[0][k][name], halves[1][k][name]]))
+
+
+def test_evaluation_delivers_columns_that_the_table_lacks(toy):
+    rows = toy.table.rows("test")
+    (batch,) = eval_iterator(toy, rows, WINDOW, batch_size=5, columns=("key",), extra_columns={"key": KEYS + 1})
+    np.testing.assert_array_equal(batch["key"], np.where(batch["row"] >= 0, KEYS[batch["row"]] + 1, 0))
+
+
 def test_impossible_requests(toy):
     with pytest.raises(DataError, match=r"3 videos have fewer frames than the window of 41: train-0 \(40\), train-5"):
         iterator_of = ClipWindow(window=41, clip_length=8, clip_starts=(0,))
         train_iterator(toy, toy.table.rows("train"), iterator_of, batch_size=1, seed=0)
+    with pytest.raises(ConfigError, match="batch of 3 cannot hold pairs"):
+        iterator(toy, pair_keys=KEYS)
     with pytest.raises(ConfigError, match="a crop of 25x25 does not fit"):
         iterator(toy, crop_size=25)
     with pytest.raises(DataError, match="column 'name' is text"):
