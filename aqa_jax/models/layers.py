@@ -34,5 +34,6 @@ class StackedLinear(nnx.Module):
         self.bias = nnx.Param(initializers.uniform(rngs.params(), (stack, out_features), bound))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """[B, J, in] -> [B, J, out]."""
-        return jnp.einsum("bji,jio->bjo", x, self.kernel[...]) + self.bias[None]
+        """[B, J, in], or [B, in] for one input to all -> [B, J, out]."""
+        form = "bi,jio->bjo" if x.ndim == 2 else "bji,jio->bjo"
+        return jnp.einsum(form, x, self.kernel[...]) + self.bias[None]

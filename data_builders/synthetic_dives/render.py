@@ -18,9 +18,11 @@ class Spec(NamedTuple):
     athlete_id: int
 
 
-def render(spec: Spec, *, size: int = world.SIZE) -> tuple[Iterator[np.ndarray], dict]:
+def render(
+    spec: Spec, *, size: int = world.SIZE, judge_noise: float = world.JUDGE_NOISE
+) -> tuple[Iterator[np.ndarray], dict]:
     """Frames (uint8 [size, size, 3], RGB) and table row of a dive; columns are described in the README."""
-    dive = world.sample_dive(spec.seed, spec.number, spec.athlete_id)
+    dive = world.sample_dive(spec.seed, spec.number, spec.athlete_id, judge_noise=judge_noise)
     row = {
         "id": f"dive_{spec.number:05d}",
         "group": f"athlete_{spec.athlete_id:04d}",

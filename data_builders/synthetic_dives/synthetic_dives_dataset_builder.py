@@ -21,6 +21,7 @@ class Config(VideoBuilderConfig):
 
     Attributes:
       train_athletes: divers of the training dives; the test dives have ``test_athletes`` others.
+      judge_noise: standard deviation of a judge in the thickest mist, in points; .15 in clear air.
       seed: of everything that is drawn.
     """
 
@@ -31,6 +32,7 @@ class Config(VideoBuilderConfig):
     test_videos: int = 300
     train_athletes: int = 180
     test_athletes: int = 30
+    judge_noise: float = render.world.JUDGE_NOISE
     seed: int = 0
 
 
@@ -43,6 +45,8 @@ class Builder(VideoDatasetBuilder):
     def video_specs(self, split: str) -> list[render.Spec]:
         """The dives of ``split``: consecutive indices, athletes in turn."""
         c = self.builder_config
+        if not render.world.LEAST_NOISE <= c.judge_noise <= 5:
+            raise ConfigError(f"option judge_noise: {c.judge_noise:g} is not between {render.world.LEAST_NOISE} and 5")
         if c.height != c.width:
             raise ConfigError(f"frames are square here: got height {c.height}, width {c.width}; give one size")
         if split == "train":
@@ -54,7 +58,8 @@ class Builder(VideoDatasetBuilder):
 
     def renderer(self):
         """The function that the worker processes call for every spec."""
-        return functools.partial(render.render, size=self.builder_config.height)
+        config = self.builder_config
+        return functools.partial(render.render, size=config.height, judge_noise=config.judge_noise)
 
     @classmethod
     def write_samples(cls, folder: str | os.PathLike[str], count: int) -> Path:

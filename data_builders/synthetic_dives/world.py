@@ -27,6 +27,7 @@ ROTATION_TYPES = ("forward", "back", "reverse", "inward")
 DEDUCTIONS = {"rush": 3.8, "sway": 2.8, "hesitation": 1.5, "stutter": 0.7, "entry": 0.2, "opening": 0.2}
 SHARED_SKILL = 0.3  # correlation of the faults of one dive
 BEST_QUALITY = 9.8
+LEAST_NOISE, JUDGE_NOISE = 0.15, 0.9  # standard deviation of a judge in clear air and in the thickest mist, in points
 
 _ATHLETE_STREAM, _DIVE_STREAM, _PIXEL_STREAM = 1, 2, 3
 
@@ -82,8 +83,11 @@ def judges_score(judges: np.ndarray, difficulty: float) -> float:
     return float(middle.sum() * difficulty)
 
 
-def sample_dive(seed: int, index: int, athlete_id: int) -> Dive:
-    """Draw the truth of dive ``index``: the faults, what they cost, what seven noisy judges made of it."""
+def sample_dive(seed: int, index: int, athlete_id: int, *, judge_noise: float = JUDGE_NOISE) -> Dive:
+    """Draw the truth of dive ``index``: the faults, what they cost, what seven noisy judges made of it.
+
+    The judges' standard deviation grows with the mist, which shows in the frames, up to ``judge_noise`` points.
+    """
     rng = np.random.default_rng([seed, _DIVE_STREAM, index])
     ss_no = int(rng.integers(2, 5))
     tw_no = int(rng.integers(0, 3))
@@ -98,7 +102,7 @@ def sample_dive(seed: int, index: int, athlete_id: int) -> Dive:
     quality = BEST_QUALITY - sum(cost * faults[name] for name, cost in DEDUCTIONS.items())
 
     mist = rng.uniform()
-    judge_sigma = 0.15 + 0.75 * mist**2
+    judge_sigma = LEAST_NOISE + (judge_noise - LEAST_NOISE) * mist**2
     marks = np.clip(np.round(2 * (quality + judge_sigma * rng.standard_normal(NUM_JUDGES))) / 2, 0, 10)
     nuisance = {
         "mist": mist,

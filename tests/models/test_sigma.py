@@ -6,7 +6,6 @@ import pytest
 
 from scripts import heads_alone
 
-
 STEPS = 600
 
 

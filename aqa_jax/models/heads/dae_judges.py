@@ -52,8 +52,7 @@ class DAEJudges(nnx.Module):
 
     def __call__(self, features: jax.Array) -> dict[str, jax.Array]:
         """Features [B, C] -> ``marks``, ``logvar`` [B, J] and ``logcommon`` [B], in units of the marks' spread."""
-        each = jnp.broadcast_to(features[:, None], (len(features), self.fc1.stack, features.shape[1]))
-        hidden = jax.nn.relu(self.fc1(each))
+        hidden = jax.nn.relu(self.fc1(features))
         hidden = jax.nn.relu(self.fch(hidden))
         return {
             "marks": self.fc2_mean(hidden)[..., 0],
