@@ -40,12 +40,16 @@ def coverage_and_width(y: np.ndarray, mean: np.ndarray, sigma: np.ndarray, level
     return float(np.mean((low <= y) & (y <= high))), float(np.mean(high - low))
 
 
+def uncertainty_bins(sigma: np.ndarray, bins: int = 10) -> list[np.ndarray]:
+    """Indices of the examples, sorted by `sigma` [N] and cut into `bins` equal parts."""
+    return np.array_split(np.argsort(sigma, kind="stable"), bins)
+
+
 def uncertainty_tau(error: np.ndarray, sigma: np.ndarray, bins: int = 10) -> float:
     """Kendall's tau between uncertainty and error as RICA² reports it: 1 if sigma orders the errors.
 
     Examples are sorted by sigma and cut into `bins` equal parts; tau is taken between a part's number and its
     mean absolute error. `error` and `sigma` are float [N], N >= bins. NaN if all parts have the same error.
     """
-    order = np.argsort(sigma, kind="stable")
-    mean_errors = [part.mean() for part in np.array_split(np.abs(error)[order], bins)]
+    mean_errors = [np.abs(error)[part].mean() for part in uncertainty_bins(sigma, bins)]
     return float(stats.kendalltau(np.arange(bins), mean_errors).statistic)

@@ -14,7 +14,7 @@ from aqa_jax.evaluate import calibration
 from aqa_jax.files import replacing
 
 # Okabe and Ito's palette: told apart in the common forms of colour blindness; the line styles differ as well.
-_BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#7F7F7F"
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#7F7F7F"
 
 
 def scatter(
@@ -23,27 +23,30 @@ def scatter(
     mean: np.ndarray,
     sigma: np.ndarray | None = None,
     *,
+    interval: np.ndarray | None = None,
     title: str = "",
     metrics: Mapping[str, Any] | None = None,
     unit: str = "score points",
 ) -> None:
     """Draws predicted over true scores, with the 90 % intervals if there is a sigma, as a PNG.
 
-    Labels that lie outside their interval are orange squares. `score`, `mean` and `sigma` are float [N], and
-    `metrics` is what `score_metrics` returned, for the caption.
+    Labels that lie outside their interval are orange squares. `score`, `mean` and `sigma` are float [N], `interval`
+    [N, 2] is low and high where these are not the normal distribution's, and `metrics` is what `score_metrics`
+    returned, for the caption.
     """
-    figure, axes = _figure(5.6, 5.6)
+    figure, axes = new_figure(5.6, 5.6)
     score, mean = np.asarray(score, float), np.asarray(mean, float)
-    axes.axline((0, 0), slope=1, color=_GREY, linewidth=1, linestyle="--", zorder=1)
+    axes.axline((0, 0), slope=1, color=GREY, linewidth=1, linestyle="--", zorder=1)
     # Many points hide one another: fainter the more there are.
     alpha = float(np.clip(12 / np.sqrt(max(len(score), 1)), 0.25, 0.9))
     if sigma is None:
-        axes.plot(score, mean, "o", color=_BLUE, markersize=4, alpha=alpha, markeredgewidth=0, zorder=3)
+        axes.plot(score, mean, "o", color=BLUE, markersize=4, alpha=alpha, markeredgewidth=0, zorder=3)
         ends = mean
     else:
-        low, high = calibration.gaussian_interval(mean, np.asarray(sigma, float), 0.9)
+        normal = calibration.gaussian_interval(mean, np.asarray(sigma, float), 0.9)
+        low, high = normal if interval is None else np.asarray(interval, float).T
         inside = (low <= score) & (score <= high)
-        groups = [(inside, _BLUE, "o", "label inside"), (~inside, _ORANGE, "s", "label outside")]
+        groups = [(inside, BLUE, "o", "label inside"), (~inside, ORANGE, "s", "label outside")]
         for chosen, colour, marker, label in groups:
             count = int(chosen.sum())
             share = f"{100 * count / max(len(score), 1):.0f} %"
@@ -69,8 +72,8 @@ def scatter(
         limits = (both.min() - margin, both.max() + margin)
         axes.set(xlim=limits, ylim=limits)
     axes.set(xlabel=f"true score ({unit})", ylabel=f"predicted score ({unit})", aspect="equal")
-    _titles(axes, title, _caption(metrics or {}))
-    _save(figure, path)
+    set_titles(axes, title, caption(metrics or {}))
+    save(figure, path)
 
 
 def training_curves(
@@ -100,31 +103,31 @@ def training_curves(
     steps, values = _finite(losses)
     # Single batches are noisy: a running mean shows the course.
     width = max(1, len(values) // 50)
-    upper.plot(steps, values, color=_BLUE, linewidth=0.8, alpha=0.35 if width > 1 else 1.0, label="as logged")
+    upper.plot(steps, values, color=BLUE, linewidth=0.8, alpha=0.35 if width > 1 else 1.0, label="as logged")
     if width > 1:
         smooth = np.convolve(values, np.ones(width) / width, mode="valid")
-        upper.plot(steps[width - 1 :], smooth, color=_BLUE, linewidth=1.8, label=f"mean of {width} values")
+        upper.plot(steps[width - 1 :], smooth, color=BLUE, linewidth=1.8, label=f"mean of {width} values")
         upper.legend(frameon=False, fontsize=9)
     upper.set(ylabel="training loss")
-    for split, colour, style in (("validation", _GREEN, "o-"), ("test", _ORANGE, "s--")):
+    for split, colour, style in (("validation", GREEN, "o-"), ("test", ORANGE, "s--")):
         points = [(entry["step"], (entry.get(split) or {}).get(metric)) for entry in history]
         x, y = _finite([(step, value) for step, value in points if value is not None])
         if len(x):
             lower.plot(x, y, style, color=colour, markersize=4, linewidth=1.5, label=split)
-    name = _METRIC_NAMES.get(metric, metric)
+    name = METRIC_NAMES.get(metric, metric)
     lower.set(xlabel="step", ylabel=name)
     if selected_step is not None:
         for axes in (upper, lower):
-            axes.axvline(selected_step, color=_GREY, linewidth=1, linestyle=":")
+            axes.axvline(selected_step, color=GREY, linewidth=1, linestyle=":")
         label = f"{selected_by or 'selected'}: step {selected_step}"
-        lower.plot([], [], color=_GREY, linewidth=1, linestyle=":", label=label)
+        lower.plot([], [], color=GREY, linewidth=1, linestyle=":", label=label)
     if lower.get_legend_handles_labels()[0]:
         lower.legend(frameon=False, fontsize=9)
     for axes in (upper, lower):
-        _clean(axes)
+        clean(axes)
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-    _save(figure, path)
+    save(figure, path)
 
 
 def confusions(
@@ -157,57 +160,61 @@ def confusions(
         axes.set_title(f"{name}: {100 * right:.1f} % right (entries in %)", loc="left", fontsize=9)
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-    _save(figure, path)
+    save(figure, path)
 
 
 def paired_differences(
     path: str | os.PathLike[str], differences: Mapping[str, np.ndarray], reference: str, *, metric: str = "rho"
 ) -> None:
     """Draws each arm's differences [N] to the reference by seed, with mean and 95 % interval, as a PNG."""
-    figure, axes = _figure(7, 1.4 + 0.7 * len(differences))
+    figure, axes = new_figure(7, 1.4 + 0.7 * len(differences))
     for k, values in enumerate(differences.values()):
         spread = np.linspace(-0.12, 0.12, len(values))
-        axes.plot(values, k + 0.22 + spread, "o", color=_GREY, markersize=3, alpha=0.7, markeredgewidth=0)
+        axes.plot(values, k + 0.22 + spread, "o", color=GREY, markersize=3, alpha=0.7, markeredgewidth=0)
         found = stats.ttest_1samp(values, 0.0).confidence_interval(0.95)
         excluded = found.low > 0 or found.high < 0
-        colour = _BLUE if excluded else _ORANGE
+        colour = BLUE if excluded else ORANGE
         axes.plot([found.low, found.high], [k, k], color=colour, linewidth=2)
         axes.plot(np.mean(values), k, "o" if excluded else "s", color=colour, markersize=6)
-    axes.axvline(0, color=_GREY, linewidth=1, linestyle="--")
+    axes.axvline(0, color=GREY, linewidth=1, linestyle="--")
     axes.set_yticks(range(len(differences)), list(differences))
     axes.set_ylim(len(differences) - 0.5, -0.5)
-    axes.set_xlabel(f"{_METRIC_NAMES.get(metric, metric)} less that of: {reference}")
+    axes.set_xlabel(f"{METRIC_NAMES.get(metric, metric)} less that of: {reference}")
     title = "mean and 95 % interval over seeds (blue: 0 is outside); grey: seeds"
     figure.suptitle(title, x=0.01, ha="left", fontsize=10)
-    _save(figure, path)
+    save(figure, path)
 
 
-_METRIC_NAMES = {"rho": "Spearman's ρ", "tau": "Kendall's τ", "rl2": "R-ℓ2 (×100)", "l2": "ℓ2", "mae": "MAE"} | {
+METRIC_NAMES = {"rho": "Spearman's ρ", "tau": "Kendall's τ", "rl2": "R-ℓ2 (×100)", "l2": "ℓ2", "mae": "MAE"} | {
     "mean_accuracy": "mean of the accuracies",
 }
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Any]:
+def new_figure(width: float, height: float) -> tuple[Figure, Any]:
+    """A figure of so many inches, and its axes."""
     figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    _clean(axes)
+    clean(axes)
     return figure, axes
 
 
-def _clean(axes: Any) -> None:
+def clean(axes: Any) -> None:
+    """Takes off what is not needed, and adds a faint grid."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#E6E6E6", linewidth=0.6)
     axes.set_axisbelow(True)
 
 
-def _titles(axes: Any, title: str, caption: str) -> None:
-    lines = [*textwrap.wrap(title, 70), *([caption] if caption else [])]
+def set_titles(axes: Any, title: str, below: str) -> None:
+    """A title, and a line of figures below it."""
+    lines = [*textwrap.wrap(title, 70), *([below] if below else [])]
     if lines:
         axes.set_title("\n".join(lines), loc="left", fontsize=10)
 
 
-def _caption(metrics: Mapping[str, Any]) -> str:
+def caption(metrics: Mapping[str, Any]) -> str:
+    """Rho with its interval, MAE and number of videos, as far as there are such."""
     parts = []
     if metrics.get("rho") is not None:
         interval = (metrics.get("confidence") or {}).get("rho")
@@ -225,7 +232,8 @@ def _finite(pairs: Sequence[tuple[int, float]]) -> tuple[np.ndarray, np.ndarray]
     return array[:, 0], array[:, 1]
 
 
-def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
+def save(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Writes the PNG, whole or not at all."""
     with replacing(path) as temporary:
         # No software stamp: the same run gives the same file.
         figure.savefig(temporary, format="png", metadata={"Software": None})

@@ -31,6 +31,8 @@ def protocol(run: "Run") -> str:
     ]
     if run.config.task == "score":
         parts.append(f"score: {POINTS[evaluate.point]}")
+        learnt = "recalibrated on validation" if _recalibrated(run) else "raw"
+        parts.append(f"sigma and intervals: {learnt}")
     if data.training_split != "train":
         parts.append(f"trained on the splits {data.training_split}")
     if data.allow_pretraining_overlap:
@@ -79,8 +81,13 @@ def fingerprint(run: "Run") -> dict[str, Any]:
         "preprocessing": preprocessing,
         "selection": evaluate.selection,
         "point": evaluate.point,
+        "sigma": "recalibrated on validation" if _recalibrated(run) else "raw",
     }
     return {"id": digest(parts), "parts": parts}
+
+
+def _recalibrated(run: "Run") -> bool:
+    return run.config.evaluate.recalibration == "validation" and run.config.data.validation_fraction > 0
 
 
 def digest(content: Any) -> str:

@@ -36,14 +36,24 @@ def prediction_columns(
     mean: np.ndarray,
     sigma: np.ndarray | None = None,
     difficulty: np.ndarray | None = None,
+    *,
+    intervals: np.ndarray | None = None,
     **extra: Sequence[Any] | np.ndarray,
 ) -> dict[str, Any]:
     """The columns of predictions.csv: one row an example [N], low90 and high90 from a normal distribution.
 
-    A method without sigma leaves sigma, low90 and high90 empty. `extra` columns follow in their order.
+    A method without sigma leaves sigma, low90 and high90 empty. `extra` columns follow in their order. Given
+    `intervals` [N, L, 2] at `calibration.LEVELS` take the normal distribution's place, those of the other levels last.
     """
     empty = [None] * len(ids)
     low, high = (empty, empty) if sigma is None else calibration.gaussian_interval(mean, sigma, 0.9)
+    others = {}
+    if intervals is not None:
+        limits = dict(zip(calibration.LEVELS, np.moveaxis(intervals, 1, 0), strict=True))
+        low, high = limits.pop(90).T
+        others = {
+            f"{end}{level}": pair[:, k] for level, pair in limits.items() for k, end in enumerate(("low", "high"))
+        }
     return {
         "id": list(ids),
         "split": [split] * len(ids),
@@ -54,6 +64,7 @@ def prediction_columns(
         "high90": high,
         "difficulty": empty if difficulty is None else difficulty,
         **extra,
+        **others,
     }
 
 

@@ -7,23 +7,25 @@ import jax
 
 from aqa_jax import config as config_lib
 from aqa_jax.errors import CheckpointError
-from aqa_jax.evaluate import plots, results
+from aqa_jax.evaluate import plots, recalibration, results
 from aqa_jax.evaluate.protocol import fingerprint, protocol
 from aqa_jax.evaluate.selection import select, select_all
 from aqa_jax.files import write_json
+from aqa_jax.train import report_files
 from aqa_jax.train.adapter import adapter_of_state, is_exportable, training_data
 from aqa_jax.train.checkpoints import Checkpoints
-from aqa_jax.train.evaluation import predict_rows
 from aqa_jax.train.log import read_log
 from aqa_jax.train.run import Run, restored_like
+from aqa_jax.train.trust import Evaluated, evaluate_checkpoint, learn_familiarity
 
 
 def evaluate_run(run: Run, workdir: Path, output: Path) -> dict[str, Any]:
     """Evaluates the checkpoints that the selection rules choose, and writes what people look at.
 
-    Writes ``metrics.json`` (headline figures of ``config.evaluate.selection``, and all rules' beside them),
-    ``predictions.csv`` and ``scatter.png`` (the pretext task: ``confusion.png``) into ``output``, and ``curves.png``
-    beside it. A run that trained adapters alone gets ``adapter.safetensors`` too, in its own evaluation folder.
+    Writes ``metrics.json`` (headline figures of ``config.evaluate.selection``, and all rules' beside them) into
+    ``output``, and ``curves.png`` beside it. Scores leave predictions, pictures, and the recalibration and familiarity
+    that predict applies (:mod:`aqa_jax.train.report_files`); the pretext task ``confusion.png``. A run that trained
+    adapters alone gets ``adapter.safetensors`` too, in its own evaluation folder.
 
     Returns:
       The content of ``metrics.json``.
@@ -39,26 +41,23 @@ def evaluate_run(run: Run, workdir: Path, output: Path) -> dict[str, Any]:
         history = checkpoints.progress(checkpoints.steps()[-1])["history"]
         chosen = select(history, config.evaluate.selection, monitor)
         selections = select_all(history, monitor)
-        labels = run.labels("test")
-        by_step: dict[int, dict[str, Any]] = {}
-        outputs_of: dict[int, Any] = {}
+        evaluated: dict[int, Evaluated] = {}
         for selection in selections.values():
             step = selection.get("step")
-            if step is None or step in by_step:
+            if step is None or step in evaluated:
                 continue
             state = checkpoints.restore_state(step, restored_like(run))
             if step == chosen.step:
                 chosen_state = state
-            outputs = predict_rows(run.output_step, state, run.batches_of("test"), name=f"test, step {step}")
-            outputs.pop("row")
-            outputs_of[step] = outputs
-            by_step[step] = run.task.report(outputs, labels, bootstrap=config.evaluate.bootstrap)
+            evaluated[step] = evaluate_checkpoint(run, state, step)
     finally:
         checkpoints.close()
-    metrics = by_step[chosen.step]
+    best = evaluated[chosen.step]
+    near = learn_familiarity(run, chosen_state, best)
     for selection in selections.values():
         if "step" in selection:
-            selection["test"] = by_step[selection["step"]]
+            found = evaluated[selection["step"]]
+            selection |= {"test": found.figures, **found.entries()}
     content = {
         "split": "test",
         "protocol": protocol(run),
@@ -70,19 +69,18 @@ def evaluate_run(run: Run, workdir: Path, output: Path) -> dict[str, Any]:
         "seed": config.seed,
         "all_selections": selections,
         "videos": {split: len(rows) for split, rows in run.rows.items()},
+        **best.entries(),
     }
+    if near is not None:
+        content["familiarity"] = report_files.familiarity_entry(near, best.outputs["features"])
     if jax.process_index() == 0:
         if not (workdir / "trained_on.json").exists():
             # An imported model learns here what its dataset looks like, and can then score files.
             write_json(workdir / "trained_on.json", run.trained_on())
         if config.task == "score":
-            _write_scores(run, output, outputs_of[chosen.step], metrics, f"{chosen.rule}: step {chosen.step}")
+            report_files.write_scores(run, output, chosen, best, near)
         if config.task == "vspp":
-            segments = [str(n + 1) for n in range(config.vspp.segments)]
-            classes = {"segment": segments, "pace": [str(pace) for pace in metrics["paces"]]}
-            plots.confusions(
-                output / "confusion.png", {n: (metrics[f"{n}_confusion"], names) for n, names in classes.items()}
-            )
+            report_files.write_confusions(output, config.vspp.segments, best.figures)
         losses = [(line["step"], line["loss"]) for line in read_log(workdir / "logs") if "loss" in line]
         curves = output.parent / "curves.png" if output.parent == workdir else output / "curves.png"
         plots.training_curves(
@@ -92,27 +90,9 @@ def evaluate_run(run: Run, workdir: Path, output: Path) -> dict[str, Any]:
         if output == workdir / "evaluation" and is_exportable(config) and training_data(workdir, chosen):
             adapter_of_state(config, workdir, chosen, chosen_state).write(output / "adapter.safetensors")
         # The metrics come last: where they are, everything is.
-        results.write_metrics(output / "metrics.json", {"num_examples": len(run.rows["test"]), **metrics}, **content)
-    return {"metrics": metrics, **content}
-
-
-def _write_scores(run: Run, output: Path, predicted: dict[str, Any], metrics: dict[str, Any], rule: str) -> None:
-    table, rows = run.store.table, run.rows["test"]
-    labels = run.labels("test")
-    extra = {"group": table.column("group")[rows]}
-    columns = results.prediction_columns(
-        table.column("id")[rows],
-        "test",
-        labels["score"],
-        predicted["mean"],
-        predicted["sigma"],
-        labels.get("difficulty"),
-        **extra,
-    )
-    results.write_predictions(output / "predictions.csv", columns)
-    plots.scatter(
-        output / "scatter.png", labels["score"], predicted["mean"], predicted["sigma"], title=rule, metrics=metrics
-    )
+        figures = {"num_examples": len(run.rows["test"]), **best.figures}
+        results.write_metrics(output / "metrics.json", figures, **content)
+    return {"metrics": best.figures, **content}
 
 
 def summary(content: dict[str, Any]) -> str:
@@ -138,4 +118,18 @@ def summary(content: dict[str, Any]) -> str:
             f"step {selection['step']}" if "step" in selection else f"steps {', '.join(map(str, selection['steps']))}"
         )
         lines.append(f"  {rule:<20} {where}: {shown}{mark}")
-    return "\n".join(lines)
+    return "\n".join(lines + _trust_in_words(content))
+
+
+def _trust_in_words(content: dict[str, Any]) -> list[str]:
+    lines, gain = [], (content["metrics"].get("confidence") or {}).get("nll_gain")
+    if (learnt := content.get("recalibration")) is not None:
+        raw = learnt.get("raw")
+        words = f"raw: {raw}" if raw else recalibration.Recalibration.from_dict(learnt).words
+        lines.append(f"sigma and intervals: {words}")
+    if gain is not None:
+        mean = content["metrics"]["nll_gain"]
+        lines.append(f"NLL saved by individual sigmas: {mean:.4f}, 95 % interval [{gain[0]:.4f}, {gain[1]:.4f}]")
+    if (near := content.get("familiarity")) is not None:
+        lines.append(f"unlike the training videos: {near['flagged']:.1%} of the test videos")
+    return lines

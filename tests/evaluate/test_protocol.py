@@ -50,6 +50,7 @@ def test_seeds_and_methods_share_it():
         ({"data__allow_pretraining_overlap": True}, "pretraining_overlap: refused -> allowed"),
         ({"evaluate__selection": "last"}, "selection: best_on_validation -> last"),
         ({"evaluate__point": "mode"}, "point: mean -> mode"),
+        ({"evaluate__recalibration": "none"}, "sigma: recalibrated on validation -> raw"),
     ],
 )
 def test_every_part_counts_and_is_named(changes, named):
@@ -62,7 +63,9 @@ def test_every_part_counts_and_is_named(changes, named):
 def test_words():
     assert protocol(run()) == (
         "synthetic_dives: published test split; validation: 10% of the training split by groups, seed 0; "
-        "1 view(s) a video; score: the mean"
+        "1 view(s) a video; score: the mean; sigma and intervals: recalibrated on validation"
     )
+    for changes in ({"evaluate__recalibration": "none"}, {"data__validation_fraction": 0.0}):
+        assert "sigma and intervals: raw" in protocol(run(**changes))
     assert "score: the mode" in protocol(run(evaluate__point="mode"))
     assert "SHUFFLED" in protocol(run(data__shuffle_time=True))
