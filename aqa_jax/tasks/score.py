@@ -43,7 +43,9 @@ class ScoreTask:
         outputs = model.head(features)
         losses = model.head.loss(outputs, batch, loss_key, progress)
         # For the log alone: some distributions are dear to differentiate.
-        predicted = model.head.distribution(jax.lax.stop_gradient(outputs), batch)
+        # Heads of exemplars compare within the batch, while their exemplars' features are behind the weights.
+        predict = getattr(model.head, "training_distribution", model.head.distribution)
+        predicted = predict(jax.lax.stop_gradient(outputs), batch)
         return losses, {
             "squared_error": jnp.square(predicted.mean - batch["score"]),
             "sigma": predicted.sigma,

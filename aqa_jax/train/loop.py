@@ -24,6 +24,7 @@ from aqa_jax.files import write_json
 from aqa_jax.train import state as states
 from aqa_jax.train.checkpoints import Checkpoints
 from aqa_jax.train.evaluation import predict_rows
+from aqa_jax.train.exemplars import refreshed
 from aqa_jax.train.initial import initial_state
 from aqa_jax.train.log import Stopwatch, TrainLog
 from aqa_jax.train.optimizer import make_optimizer
@@ -45,10 +46,10 @@ def train(config: Config, workdir: Path) -> Run:
       RunError: a loss is not finite; step and videos are named, and the last checkpoint is from before.
       Interrupted: after SIGTERM, with everything saved.
     """
-    _check_devices(config)
-    keep_config(config, workdir)
     run = Run(config)
-    total, every = _lengths(run)
+    _check_devices(run)
+    keep_config(config, workdir)
+    total, every = lengths(run)
     optimizer = make_optimizer(config.optimizer, total)
     state = initial_state(run, optimizer)
     run.batches_of("test")  # A test split that cannot be read should say so now.
@@ -97,6 +98,8 @@ def _loop(run, state, optimizer, iterator, checkpoints, history, log, total, eve
             _read(run, log, watch, *pending)
             pending = None
             if evaluate:
+                # The checkpoints that count are those of the history: their exemplars are as new as their weights.
+                state = refreshed(run, state)
                 history.append({"step": step, **_evaluate(run, state, log)})
                 log.write(step, _flat(history[-1]), "evaluate")
             kept = {choice["step"] for choice in select_all(history, run.task.monitor).values() if "step" in choice}
@@ -149,22 +152,27 @@ def _flat(entry: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def _lengths(run: Run) -> tuple[int, int]:
+def lengths(run: Run) -> tuple[int, int]:
     """Steps in all, and between evaluations."""
     train, videos = run.config.train, len(run.rows["train"])
     if videos < train.batch_size:
         raise ConfigError(f"config.train.batch_size={train.batch_size}, but there are {videos} training videos.")
-    epoch = videos * run.config.data.repeats / train.batch_size
+    # With pairs an epoch has every video once as the first of a pair (CoRe's), and as many partners beside.
+    epoch = videos * run.config.data.repeats / (train.batch_size / 2 if run.paired else train.batch_size)
     total = train.steps or math.ceil(train.epochs * epoch)
     if total < 1:
         raise ConfigError("Nothing to train: set config.train.epochs or config.train.steps.")
     return total, min(train.evaluate_every or max(round(epoch), 1), total)
 
 
-def _check_devices(config: Config) -> None:
-    if config.train.batch_size % jax.device_count():
+def _check_devices(run: Run) -> None:
+    size, devices = run.config.train.batch_size, jax.device_count()
+    if size % devices:
+        raise ConfigError(f"config.train.batch_size={size} cannot be shared by {devices} devices.")
+    if run.paired and size % (2 * devices):
         raise ConfigError(
-            f"config.train.batch_size={config.train.batch_size} cannot be shared by {jax.device_count()} devices."
+            f"config.train.batch_size={size} cannot hold pairs of videos on {devices} device(s), and "
+            f"config.head.name={run.config.head.name} compares pairs: choose a multiple of {2 * devices}."
         )
 
 

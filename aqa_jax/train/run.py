@@ -18,6 +18,7 @@ from aqa_jax.errors import ConfigError, DataError
 from aqa_jax.files import write_json
 from aqa_jax.models.adapters import TUNING
 from aqa_jax.tasks import make_task
+from aqa_jax.train import exemplars
 from aqa_jax.train import step as steps
 from aqa_jax.train.state import Assembler, State
 from aqa_jax.weights.adapter_file import group_fingerprint, video_fingerprint
@@ -44,6 +45,7 @@ class Run:
         self.config = config
         self.task = make_task(config)
         self.window = self.task.window
+        self.paired = exemplars.COLUMN in self.task.columns
         # Fingerprints of what the initial weights were trained on.
         self.inherited_groups: set[str] = set()
         self.assembler = Assembler(lambda: self.make_model(None), TUNING[config.train.trainable])
@@ -90,15 +92,28 @@ class Run:
             )
         return {"train": train, "validation": validation, "test": test}
 
+    @cached_property
+    def extra_columns(self) -> dict[str, np.ndarray]:
+        """Numbers [table] that batches hold beside the table's columns: what exemplars share, where there are any.
+
+        Raises:
+          DataError: a video has no exemplar.
+        """
+        if not self.paired:
+            return {}
+        return {exemplars.COLUMN: exemplars.exemplar_keys(self.store.table, self.rows, self.config.head)}
+
     def labels(self, split: str) -> dict[str, np.ndarray]:
-        """The numeric columns of a split's videos, one array per column."""
+        """The numeric columns of a split's videos and their ``row`` in the table, one array per column."""
         table, rows = self.store.table, self.rows[split]
-        columns = {name: table.column(name) for name in table.names}
-        return {name: values[rows] for name, values in columns.items() if values.dtype != object}
+        columns = {name: table.column(name) for name in table.names} | self.extra_columns
+        return {name: values[rows] for name, values in columns.items() if values.dtype != object} | {"row": rows}
 
     def check_columns(self) -> None:
         """Raises DataError where the dataset lacks a number that the task reads."""
         for column in self.task.columns:
+            if column in self.extra_columns:
+                continue
             values = self.store.table.column(column)
             if column in ("score", "difficulty"):
                 bad = [
@@ -126,7 +141,7 @@ class Run:
             batch_size=train.batch_size // jax.process_count(), seed=self.config.seed, crop_size=data.crop,
             flip=data.flip, random_crop=data.random_crop, threads=data.threads or None,
             process_index=jax.process_index(), process_count=jax.process_count(), shuffle_time=data.shuffle_time,
-            still=data.still,
+            still=data.still, extra_columns=self.extra_columns, pair_keys=self.extra_columns.get(exemplars.COLUMN),
         )  # fmt: skip
 
     def batches_of(self, split: str, rows: np.ndarray | None = None) -> eval_iterator:
@@ -138,7 +153,7 @@ class Run:
             self.store, self.rows[split] if rows is None else rows, self.window, columns=self.task.columns,
             batch_size=max(-(-wanted // devices), 1) * devices, crop_size=data.crop, threads=data.threads or None,
             process_index=jax.process_index(), process_count=jax.process_count(), views=evaluate.views,
-            shuffle_time=data.shuffle_time, still=data.still, seed=self.config.seed,
+            shuffle_time=data.shuffle_time, still=data.still, seed=self.config.seed, extra_columns=self.extra_columns,
         )  # fmt: skip
 
     @cached_property

@@ -8,7 +8,9 @@ from flax import nnx
 from aqa_jax.config_keys import HeadConfig
 from aqa_jax.errors import ConfigError
 from aqa_jax.models.heads.base import Head, Labels
+from aqa_jax.models.heads.core import make_core
 from aqa_jax.models.heads.dae import make_dae, make_dae_mt
+from aqa_jax.models.heads.dae_core import make_dae_core
 from aqa_jax.models.heads.dae_judges import make_dae_judges
 from aqa_jax.models.heads.musdl import make_musdl
 from aqa_jax.models.heads.regression import make_regression
@@ -25,6 +27,8 @@ HEADS: dict[str, MakeHead] = {
     "dae": make_dae,
     "dae_mt": make_dae_mt,
     "dae_judges": make_dae_judges,
+    "core": make_core,
+    "dae_core": make_dae_core,
 }
 
 

@@ -112,7 +112,9 @@ class ExemplarHead(nnx.Module):
         score = bank.score[...][index]
         queries = jnp.broadcast_to(features[:, None], (*index.shape, features.shape[1]))
         pairs = self._pairs(bank.features[...][index], queries, score)
-        return self._voted(pairs, score, mask, batch)
+        predicted = self._voted(pairs, score, mask, batch)
+        # A video that nothing votes on has no score: NaN is refused by whoever reads it.
+        return jax.tree.map(lambda values: jnp.where(mask.any(1), values, jnp.nan), predicted)
 
     def training_distribution(self, outputs: dict[str, jax.Array], batch: Mapping[str, jax.Array]) -> ScoreDistribution:
         """The vote of the other examples of the batch: while weights change, the bank is behind them."""
@@ -149,8 +151,7 @@ class ExemplarHead(nnx.Module):
         mean = (weight * votes).sum(1)
         mode = (weight * (score + relative.most_likely.reshape(mask.shape))).sum(1)
         variance = jnp.square(relative.sigma).reshape(mask.shape) + jnp.square(votes - mean[:, None])
-        # Without a vote (a batch's padding) every sum is 0; sigma is positive all the same.
-        sigma = jnp.sqrt(jnp.maximum((weight * variance).sum(1), 1e-12))
+        sigma = jnp.sqrt((weight * variance).sum(1))
         factor = batch["difficulty"] if self.settings.times_difficulty else jnp.ones_like(mean)
         return ScoreDistribution(mean * factor, sigma * factor, mode * factor)
 
