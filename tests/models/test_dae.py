@@ -137,3 +137,32 @@ def test_score_distribution_is_scipys_normal():
     assert draws.shape == (4000, 3)
     np.testing.assert_allclose(draws.mean(0), mean, atol=4 * sigma.max() / np.sqrt(4000))
     np.testing.assert_allclose(draws.std(0), sigma, rtol=0.05)
+
+
+def test_the_judges_spread_teaches_the_variance_of_a_mark():
+    rng = np.random.default_rng(5)
+    marks = rng.uniform(4, 9, (40, 7))
+    labels = {"score": np.sort(marks)[:, 2:5].sum(1) * 3, "difficulty": np.full(40, 3.0), "judges": marks}
+    settings = HeadConfig(name="dae_mt", spread_weight=1e6, sigma_floor=0.0)
+    head = make_dae_mt(8, settings, labels, nnx.Rngs(0))
+    observed = marks[:2].var(1, ddof=1)
+    batch = {"score": jnp.zeros(2), "difficulty": jnp.full(2, 3.0), "judges": jnp.asarray(marks[:2], jnp.float32)}
+
+    def loss(logspread):
+        outputs = {"mean": jnp.zeros(2), "logvar": jnp.zeros(2), "logspread": logspread}
+        return head.loss(outputs, batch, jax.random.key(0), jnp.float32(0.5)).sum()
+
+    # At the spread's own variance its likelihood is highest, however large the mean's error.
+    unit = (float(head.scale[...]) / 3) ** 2
+    best = jnp.asarray(np.log((observed - 0.5**2 / 12) / unit), jnp.float32)
+    for step in (-0.1, 0.1):
+        assert loss(best) < loss(best + step)
+    outputs = {"mean": jnp.zeros(2), "logvar": jnp.full(2, -50.0), "logspread": best}
+    sigma = head.distribution(outputs, batch).sigma
+    np.testing.assert_allclose(sigma, 3 * np.sqrt(1.5713 * observed), rtol=1e-4)
+
+
+def test_the_judges_spread_needs_judges():
+    labels = {"score": np.arange(4.0), "difficulty": np.ones(4)}
+    with pytest.raises(DataError, match=r"config\.head\.spread_weight needs seven judges' marks"):
+        make_dae_mt(8, HeadConfig(name="dae_mt", spread_weight=1.0), labels, nnx.Rngs(0))
