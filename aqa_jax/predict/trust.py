@@ -1,0 +1,112 @@
+"""How far a run's scores of new videos can be trusted: what its final evaluation learnt, applied."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aqa_jax import config as config_lib
+from aqa_jax.config import Config
+from aqa_jax.evaluate import familiarity as familiarities
+from aqa_jax.evaluate import recalibration as recalibrations
+from aqa_jax.evaluate.calibration import LEVELS, gaussian_interval
+from aqa_jax.evaluate.familiarity import Familiarity
+from aqa_jax.evaluate.recalibration import Recalibration
+from aqa_jax.models.scores import ScoreDistribution
+
+
+@dataclass(frozen=True)
+class Reported:
+    """What is said of each video of a batch; numpy arrays [B], in score points.
+
+    Attributes:
+      point: the score.
+      mean: of the predicted distribution.
+      sigma: recalibrated, if there is a recalibration.
+      raw: the head's own distribution.
+      recalibration: that of the intervals; None: they are raw.
+      distance: to the training videos, in feature space; None if not judged.
+      unfamiliar: whether that is too far.
+    """
+
+    point: np.ndarray
+    mean: np.ndarray
+    sigma: np.ndarray
+    raw: ScoreDistribution
+    recalibration: Recalibration | None = None
+    distance: np.ndarray | None = None
+    unfamiliar: np.ndarray | None = None
+
+    def interval(self, level: float) -> tuple[np.ndarray, np.ndarray]:
+        """The central interval that holds a share ``level``: two [B] arrays.
+
+        Conformal at the levels that were learnt; at others, or raw, the distribution's own.
+        """
+        if self.recalibration is None:
+            low, high = self.raw.interval(level)
+            return np.asarray(low), np.asarray(high)
+        percent = round(100 * level, 6)
+        if percent not in LEVELS:
+            return gaussian_interval(self.mean, self.sigma, level)
+        centre = getattr(self, self.recalibration.centre)
+        pair = self.recalibration.intervals(centre, np.asarray(self.raw.sigma))[:, LEVELS.index(int(percent))]
+        return pair[:, 0], pair[:, 1]
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What is known of a run beside its weights.
+
+    Attributes:
+      recalibration: of sigma and intervals; None: they are raw, because of ``why_raw``.
+      why_raw: in words.
+      familiarity: what a familiar video is; None: not judged.
+    """
+
+    recalibration: Recalibration | None = None
+    why_raw: str = ""
+    familiarity: Familiarity | None = None
+
+    @classmethod
+    def of_run(cls, config: Config, workdir: Path, step: int) -> "Trust":
+        """What ``workdir/evaluation`` holds for the weights of ``step`` under ``config``.
+
+        What belongs to another step or config is not used.
+
+        Raises:
+          DataError: a file there is damaged.
+        """
+        if config.evaluate.views > 1:
+            return cls(None, f"the evaluation averaged {config.evaluate.views} views of a video, a file gets one")
+        owner = {"step": step, "config_hash": config_lib.fingerprint(config)}
+        found: dict[str, Any] = {}
+        why = ""
+        for name, read in (("recalibration.json", recalibrations.read), ("familiarity.npz", familiarities.read)):
+            path = workdir / "evaluation" / name
+            if not path.exists():
+                why = why or f"the run's evaluation left no {name}"
+                continue
+            learnt, belongs_to = read(path)
+            if any(belongs_to.get(key) != value for key, value in owner.items()):
+                why = why or f"{name} belongs to another step or config: --mode evaluate writes it again"
+                continue
+            found[name] = learnt
+        learnt = found.get("recalibration.json")
+        return cls(learnt, "" if learnt else why, found.get("familiarity.npz"))
+
+    def describe(self) -> dict[str, Any]:
+        """For result files."""
+        words = f"raw: {self.why_raw}" if self.recalibration is None else self.recalibration.words
+        return {"intervals": words, "familiarity": self.familiarity.words if self.familiarity else "not judged"}
+
+    def report(self, raw: ScoreDistribution, features: np.ndarray, *, mode: bool = False) -> Reported:
+        """What is said of videos with these raw distributions [B] and features [B, C]; the score is the mean or mode."""
+        mean, sigma = np.asarray(raw.mean), np.asarray(raw.sigma)
+        point = np.asarray(raw.most_likely) if mode else mean
+        distance = unfamiliar = None
+        if self.familiarity is not None:
+            distance = self.familiarity.distance(features)
+            unfamiliar = self.familiarity.unfamiliar(distance)
+        temperature = 1.0 if self.recalibration is None else self.recalibration.temperature
+        return Reported(point, mean, temperature * sigma, raw, self.recalibration, distance, unfamiliar)
