@@ -25,7 +25,11 @@ INTERVALS = (50, 90)
 
 
 class Distribution(Protocol):
-    """Predicted scores of a batch: mean and sigma are [B], in score points."""
+    """Predicted scores of a batch: mean and sigma are [B], in score points.
+
+    It may have further arrays [B]: ``point``, the score where that is not the mean, and ``distance`` and
+    ``unfamiliar`` (:class:`aqa_jax.predict.trust.Reported`).
+    """
 
     @property
     def mean(self) -> Any:
@@ -76,6 +80,7 @@ def predict(
     form: InputFormat,
     batch_size: int,
     difficulty: float | Mapping[str, float] | None = None,
+    known_difficulties: Sequence[float] | None = None,
     score_range: tuple[float, float] | None = None,
     model: Mapping[str, Any] | None = None,
     progress: bool = True,
@@ -89,6 +94,7 @@ def predict(
       form: what the model takes.
       batch_size: videos scored at a time; the last batch is padded.
       difficulty: of every action, or by file name; None if the model does without.
+      known_difficulties: the only ones that the model can score, where it compares videos of one difficulty.
       score_range: lowest and highest score in training; a score outside is flagged.
       model: what identifies the model (config hash, checkpoint step, …), copied into scores.json.
       progress: show a bar.
@@ -102,6 +108,11 @@ def predict(
         given = difficulty.get(path.name) if isinstance(difficulty, Mapping) else difficulty
         if isinstance(difficulty, Mapping) and given is None:
             raise DataError(f"{path}: no difficulty is given for {path.name}")
+        if known_difficulties is not None and not np.isclose(given or 0, known_difficulties, rtol=0, atol=1e-3).any():
+            raise DataError(
+                f"{path}: the model has no exemplar of difficulty {given}; it has those of "
+                f"{', '.join(f'{known:g}' for known in known_difficulties)}"
+            )
         clips = read_clips(path, form.window, form.frame_size, form.crop_size)
         with open(path, "rb") as file:
             return clips, hashlib.file_digest(file, "sha256").hexdigest(), given
@@ -146,21 +157,22 @@ def _score(
     video = np.stack([clips.video for _, clips, _, _ in padded])
     given = [difficulty for *_, difficulty in padded if difficulty is not None]
     distribution = scorer.score(video, np.array(given, np.float32) if given else None)
-    mean, sigma = np.asarray(distribution.mean), np.asarray(distribution.sigma)
+    score, sigma = np.asarray(getattr(distribution, "point", distribution.mean)), np.asarray(distribution.sigma)
+    distance, unfamiliar = getattr(distribution, "distance", None), getattr(distribution, "unfamiliar", None)
     limits = {}
     for level in INTERVALS:
         low, high = distribution.interval(level / 100)
         limits[level] = {"low": np.asarray(low), "high": np.asarray(high)}
     for i, (path, clips, digest, difficulty) in enumerate(batch):
-        if not (np.isfinite(mean[i]) and np.isfinite(sigma[i])):
+        if not (np.isfinite(score[i]) and np.isfinite(sigma[i])):
             report.errors[str(path)] = f"{path}: the model's score is not finite: is the checkpoint damaged?"
             continue
-        outside = score_range is not None and not score_range[0] <= mean[i] <= score_range[1]
+        outside = score_range is not None and not score_range[0] <= score[i] <= score_range[1]
         intervals = {f"{end}{level}": pair[end][i] for level, pair in limits.items() for end in pair}
         report.rows.append(
             {
                 "file": str(path),
-                "score": mean[i],
+                "score": score[i],
                 "sigma": sigma[i],
                 **intervals,
                 "difficulty": difficulty,
@@ -168,6 +180,8 @@ def _score(
                 "tempo": clips.tempo,
                 "resampled": clips.resampled,
                 "out_of_training_range": outside,
+                "distance": None if distance is None else distance[i],
+                "unfamiliar": None if unfamiliar is None else unfamiliar[i],
                 "sha256": digest,
             }
         )
@@ -199,7 +213,7 @@ def _write(
         *(f"{end}{level}" for level in INTERVALS for end in ("low", "high")),
         "difficulty",
     ]
-    names += ["frames", "tempo", "resampled", "out_of_training_range", "sha256"]
+    names += ["frames", "tempo", "resampled", "out_of_training_range", "distance", "unfamiliar", "sha256"]
     files = [str(path) for path in inputs.videos]
     columns: dict[str, list[Any]] = {"file": files}
     columns |= {name: [rows.get(file, {}).get(name) for file in files] for name in names}

@@ -13,10 +13,13 @@ from aqa_jax.files import read_json
 from aqa_jax.models.score_model import ClipModel
 from aqa_jax.models.scores import ScoreDistribution
 from aqa_jax.predict.predict import InputFormat
-from aqa_jax.tasks.base import clip_window
+from aqa_jax.predict.trust import Reported, Trust
+from aqa_jax.tasks.base import Batch, clip_window
 from aqa_jax.tasks.score import ScoreTask
+from aqa_jax.train import exemplars
 from aqa_jax.train.chosen import restore_chosen
 from aqa_jax.train.run import TRAINED_ON, Run
+from aqa_jax.train.state import State
 
 
 class RunScorer:
@@ -26,22 +29,37 @@ class RunScorer:
         """Restores the checkpoint.
 
         Raises:
-          ConfigError: the run is not one that scores.
+          ConfigError: the run is not one that scores, or not one that scores files.
           CheckpointError: there is no checkpoint, or it does not fit ``config``.
-          DataError: the workdir's description of its training data is missing.
+          DataError: the workdir's description of its training data is missing, or a file of its evaluation damaged.
         """
         if config.task != "score":
             raise ConfigError(f"{workdir} was trained with config.task={config.task}: it does not score videos.")
         self.run = Run(config)
+        if self.run.paired:
+            exemplars.keys_of_new_videos(np.zeros(0), 0, config.head)  # Raises where it could not be done.
         self.trained_on = read_json(workdir / "trained_on.json", TRAINED_ON)
         self.selection, self._state = restore_chosen(self.run, workdir)
+        self.trust = Trust.of_run(config, workdir, self.selection.step)
         task, assembler = ScoreTask(config), self.run.assembler
-        self._score = jax.jit(lambda state, batch: task.distribution(cast(ClipModel, assembler.merge(state)), batch))
+
+        @jax.jit
+        def distribution(state: State, batch: Batch) -> tuple[ScoreDistribution, jax.Array]:
+            model = cast(ClipModel, assembler.merge(state))
+            features = model.features(batch["video"])
+            return task.distribution_of(model, features, batch), features
+
+        self._distribution = distribution
 
     @property
     def needs_difficulty(self) -> bool:
         """Whether the head multiplies by a given difficulty."""
         return "difficulty" in self.run.task.columns
+
+    @property
+    def known_difficulties(self) -> tuple[float, ...] | None:
+        """The difficulties that can be scored: those of exemplars; None: any."""
+        return exemplars.known_difficulties(self._state, self.run.config.head)
 
     @property
     def input_format(self) -> InputFormat:
@@ -56,25 +74,32 @@ class RunScorer:
             "head": self.run.config.head.name,
             "selection": self.selection.to_dict(),
             "checkpoint_step": self.selection.step,
+            **self.trust.describe(),
             "trained_on": {k: self.trained_on[k] for k in ("builder", "fingerprint", "videos")},
         }
 
-    def score(self, video: np.ndarray, difficulty: np.ndarray | None = None) -> ScoreDistribution:
-        """Scores of clips.
+    def score(self, video: np.ndarray, difficulty: np.ndarray | None = None) -> Reported:
+        """Scores of clips, with all that is known of how far they can be trusted.
 
         Args:
           video: uint8 RGB [B, S, T, H, W, 3], as :attr:`input_format` says.
           difficulty: float32 [B], where :attr:`needs_difficulty`.
 
-        Returns:
-          The distributions [B], as numpy arrays.
-
         Raises:
           ConfigError: the difficulty is missing.
         """
+        raw, features = self.distribution(video, difficulty)
+        return self.trust.report(raw, features, mode=self.run.config.evaluate.point == "mode")
+
+    def distribution(
+        self, video: np.ndarray, difficulty: np.ndarray | None = None
+    ) -> tuple[ScoreDistribution, np.ndarray]:
+        """The head's own distributions [B] of clips as in :meth:`score`, and their features [B, C]; numpy arrays."""
         batch: dict[str, np.ndarray] = {"video": video}
         if self.needs_difficulty:
             if difficulty is None:
                 raise ConfigError("This head multiplies by the difficulty: give it, one for each video.")
             batch["difficulty"] = np.asarray(difficulty, np.float32)
-        return jax.tree.map(np.asarray, self._score(self._state, batch))
+        if self.run.paired:
+            batch[exemplars.COLUMN] = exemplars.keys_of_new_videos(difficulty, len(video), self.run.config.head)
+        return jax.tree.map(np.asarray, self._distribution(self._state, batch))

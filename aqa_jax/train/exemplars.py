@@ -11,7 +11,7 @@ import numpy as np
 
 from aqa_jax.config_keys import HeadConfig
 from aqa_jax.data.video_store import VideoTable
-from aqa_jax.errors import DataError
+from aqa_jax.errors import ConfigError, DataError
 from aqa_jax.train import state as states
 from aqa_jax.train.evaluation import predict_rows
 
@@ -81,6 +81,31 @@ def _some(table: VideoTable, rows: np.ndarray) -> str:
 def has_bank(state: states.State) -> bool:
     """Whether the model of ``state`` scores with exemplars."""
     return "exemplars" in state["constants"].get("head", {})
+
+
+def known_difficulties(state: states.State, settings: HeadConfig) -> tuple[float, ...] | None:
+    """The difficulties that the bank has exemplars of, ascending; None where exemplars are chosen otherwise."""
+    if not has_bank(state) or settings.exemplars_by != "difficulty":
+        return None
+    bank = state["constants"]["head"]["exemplars"]
+    keys = np.unique(np.asarray(bank["key"])[np.asarray(bank["row"]) >= 0])
+    return tuple(round(float(key), _DECIMALS) for key in keys)
+
+
+def keys_of_new_videos(difficulty: np.ndarray | None, count: int, settings: HeadConfig) -> np.ndarray:
+    """What ``count`` videos of no dataset share with their exemplars, float32 [count]; ``difficulty`` as given.
+
+    Raises:
+      ConfigError: nobody says what they share.
+    """
+    if settings.exemplars_by == "random":
+        return np.zeros(count, np.float32)
+    if settings.exemplars_by == "difficulty" and difficulty is not None:
+        return key_of_difficulty(difficulty)
+    raise ConfigError(
+        f"This run compares videos of the same {settings.exemplars_by}, which new files do not come with: train with "
+        "config.head.exemplars_by=difficulty or random to score files."
+    )
 
 
 def refreshed(run: Run, state: states.State) -> states.State:
