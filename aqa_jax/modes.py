@@ -72,14 +72,14 @@ def predict(request: Request) -> int:
     difficulty = read_difficulties(request.difficulties) if request.difficulties else settings.difficulty or None
     if scorer.needs_difficulty and difficulty is None:
         raise ConfigError(
-            "This run's head multiplies by the difficulty of the action: give --config.predict.difficulty=3.0, "
+            "This run's head needs the difficulty of the action: give --config.predict.difficulty=3.0, "
             "or --difficulties FILE.csv with the columns file and difficulty."
         )
     output = request.output or request.workdir / "predictions"
     report = predict_files(
         found, scorer, output, form=scorer.input_format, batch_size=settings.batch_size,
-        difficulty=difficulty if scorer.needs_difficulty else None, score_range=scorer.trained_on["score_range"],
-        model=scorer.describe(),
+        difficulty=difficulty if scorer.needs_difficulty else None, known_difficulties=scorer.known_difficulties,
+        score_range=scorer.trained_on["score_range"], model=scorer.describe(),
     )  # fmt: skip
     for row in report.rows:
         note = "  (outside the training scores)" if row["out_of_training_range"] else ""
