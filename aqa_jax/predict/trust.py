@@ -1,8 +1,9 @@
 """How far a run's scores of new videos can be trusted: what its final evaluation learnt, applied."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from aqa_jax.evaluate.calibration import LEVELS, gaussian_interval
 from aqa_jax.evaluate.familiarity import Familiarity
 from aqa_jax.evaluate.recalibration import Recalibration
 from aqa_jax.models.scores import ScoreDistribution
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -79,21 +82,10 @@ class Trust:
         """
         if config.evaluate.views > 1:
             return cls(None, f"the evaluation averaged {config.evaluate.views} views of a video, a file gets one")
-        owner = {"step": step, "config_hash": config_lib.fingerprint(config)}
-        found: dict[str, Any] = {}
-        why = ""
-        for name, read in (("recalibration.json", recalibrations.read), ("familiarity.npz", familiarities.read)):
-            path = workdir / "evaluation" / name
-            if not path.exists():
-                why = why or f"the run's evaluation left no {name}"
-                continue
-            learnt, belongs_to = read(path)
-            if any(belongs_to.get(key) != value for key, value in owner.items()):
-                why = why or f"{name} belongs to another step or config: --mode evaluate writes it again"
-                continue
-            found[name] = learnt
-        learnt = found.get("recalibration.json")
-        return cls(learnt, "" if learnt else why, found.get("familiarity.npz"))
+        folder, owner = workdir / "evaluation", {"step": step, "config_hash": config_lib.fingerprint(config)}
+        recalibration, why_raw = _owned(folder / "recalibration.json", recalibrations.read, owner)
+        familiarity, _ = _owned(folder / "familiarity.npz", familiarities.read, owner)
+        return cls(recalibration, why_raw, familiarity)
 
     def describe(self) -> dict[str, Any]:
         """For result files."""
@@ -101,7 +93,7 @@ class Trust:
         return {"intervals": words, "familiarity": self.familiarity.words if self.familiarity else "not judged"}
 
     def report(self, raw: ScoreDistribution, features: np.ndarray, *, mode: bool = False) -> Reported:
-        """What is said of videos with these raw distributions [B] and features [B, C]; the score is the mean or mode."""
+        """What is said of videos with distributions ``raw`` [B] and features [B, C]; the score: mean or ``mode``."""
         mean, sigma = np.asarray(raw.mean), np.asarray(raw.sigma)
         point = np.asarray(raw.most_likely) if mode else mean
         distance = unfamiliar = None
@@ -110,3 +102,15 @@ class Trust:
             unfamiliar = self.familiarity.unfamiliar(distance)
         temperature = 1.0 if self.recalibration is None else self.recalibration.temperature
         return Reported(point, mean, temperature * sigma, raw, self.recalibration, distance, unfamiliar)
+
+
+def _owned(
+    path: Path, read: Callable[[Path], tuple[_T, dict[str, Any]]], owner: dict[str, Any]
+) -> tuple[_T | None, str]:
+    """What a file holds if it is of this ``owner``, else None and the reason."""
+    if not path.exists():
+        return None, f"the run's evaluation left no {path.name}"
+    learnt, found = read(path)
+    if any(found.get(key) != value for key, value in owner.items()):
+        return None, f"{path.name} belongs to another step or config: --mode evaluate writes it again"
+    return learnt, ""
