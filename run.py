@@ -4,7 +4,7 @@
     python run.py --workdir DIR --mode evaluate
     python run.py --workdir DIR --mode predict --input FILE|FOLDER|GLOB
 
-Modes: train (default), evaluate, predict, build, import_weights, export_adapter, inspect, config.
+Modes: train (default), evaluate, crossval, predict, build, import_weights, export_adapter, inspect, config.
 """
 
 import os
@@ -19,7 +19,9 @@ from ml_collections import config_flags
 if TYPE_CHECKING:
     from aqa_jax.config import Config
 
-MODES = ("train", "evaluate", "predict", "build", "import_weights", "export_adapter", "inspect", "config")
+MODES = (
+    "train", "evaluate", "crossval", "predict", "build", "import_weights", "export_adapter", "inspect", "config",
+)  # fmt: skip
 FROM_WORKDIR = Path(__file__).parent / "configs" / "from_workdir.py"
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/.", lock_config=True)
@@ -70,8 +72,10 @@ def main(argv: Sequence[str]) -> None:
         if _CONFIG.value is None and _MODE.value != "inspect":
             raise ConfigError(f"Give --config configs/NAME.py, or the --workdir of a run.\n{__doc__}")
         config = config_lib.resolve(_CONFIG.value or {})
-        if not _WORKDIR.value and _MODE.value in ("train", "evaluate", "predict", "export_adapter"):
+        if not _WORKDIR.value and _MODE.value in ("train", "evaluate", "crossval", "predict", "export_adapter"):
             raise ConfigError(f"--mode {_MODE.value} needs --workdir DIR.")
+        if _PROCESSES.value > 1 and _MODE.value == "crossval":
+            raise ConfigError("--mode crossval works on one host: give each host a --workdir and seeds of its own.")
         if _MODE.value == "config":
             print(config_lib.render(config))
         else:

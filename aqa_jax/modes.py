@@ -11,9 +11,11 @@ from aqa_jax import weights as weight_files
 from aqa_jax.config import Config
 from aqa_jax.data import build
 from aqa_jax.errors import ConfigError
+from aqa_jax.evaluate import crossval as crossval_table
 from aqa_jax.predict.inputs import find_videos, read_difficulties
 from aqa_jax.predict.predict import predict as predict_files
 from aqa_jax.predict.scorer import RunScorer
+from aqa_jax.train import crossval as cross_validation
 from aqa_jax.train import final, imported
 from aqa_jax.train.adapter import adapter_of_run, load_adapter
 from aqa_jax.train.loop import train as train_loop
@@ -62,6 +64,17 @@ def evaluate(request: Request) -> int:
     return 0
 
 
+def crossval(request: Request) -> int:
+    """A run for every fold and seed, and the table of them; 1 if a run failed."""
+    # This process only plans and waits: it must not take a GPU's memory from those that train.
+    jax.config.update("jax_platforms", "cpu")
+    planned = cross_validation.plan(request.config)
+    finished = cross_validation.cross_validate(planned, request.workdir)
+    print(crossval_table.table(crossval_table.write(planned, request.workdir)))
+    print(f"Results: {request.workdir / crossval_table.RESULT}")
+    return 0 if finished else 1
+
+
 def predict(request: Request) -> int:
     """Scores video files; 1 if any of them failed."""
     if not request.inputs:
@@ -83,9 +96,11 @@ def predict(request: Request) -> int:
     )  # fmt: skip
     for row in report.rows:
         note = "  (outside the training scores)" if row["out_of_training_range"] else ""
+        note += "  (unlike the training videos: do not trust it)" if row["unfamiliar"] else ""
         print(f"{row['file']}: {row['score']:.2f} ± {row['sigma']:.2f}{note}")
     for file, error in report.errors.items():
         print(f"{file}: {error}")
+    print(f"Sigma and intervals: {scorer.describe()['intervals']}")
     print(f"Scores: {output / 'scores.csv'}")
     return report.exit_code
 
@@ -138,6 +153,7 @@ def _score_samples(request: Request) -> None:
 MODES = {
     "train": train,
     "evaluate": evaluate,
+    "crossval": crossval,
     "predict": predict,
     "build": make_dataset,
     "import_weights": import_weights,

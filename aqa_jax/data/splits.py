@@ -5,6 +5,7 @@ import numpy as np
 from aqa_jax.data.video_store import VideoTable
 from aqa_jax.errors import ConfigError, DataError
 
+MIN_FOLD = 3  # test videos of a fold: of two, every rank correlation is 1 or -1
 _ORDERS = 64  # random orders of the groups that are tried
 
 
@@ -78,6 +79,44 @@ def held_out(table: VideoTable, rows: np.ndarray, where: str) -> tuple[np.ndarra
     if chosen.all():
         raise DataError(f"{what} takes all {len(rows)} videos: none is left to train on.")
     return rows[~chosen], rows[chosen]
+
+
+def folds_of(table: VideoTable, rows: np.ndarray, column: str, what: str) -> tuple[list[str], int]:
+    """The folds of a partition: the values of a column over `rows`, as `held_out` takes them, in order.
+
+    Args:
+      table: the dataset's table.
+      rows: int [N], the rows that are partitioned.
+      column: of text or numbers; rows with a negative number, no number or no text are in no fold.
+      what: the key that asked for it, for error messages.
+
+    Returns:
+      The values, and how many rows are in no fold.
+
+    Raises:
+      ConfigError: fewer than two folds, or a fold with fewer than `MIN_FOLD` videos; all of these are named.
+    """
+    values = table.column(column)[rows].tolist()
+    texts = [f"{value:g}" if isinstance(value, float) else str(value) for value in values]
+    in_fold = [value != "" if isinstance(value, str) else value >= 0 for value in values]
+    counts: dict[str, int] = {}
+    for text, kept in zip(texts, in_fold, strict=True):
+        if kept:
+            counts[text] = counts.get(text, 0) + 1
+    if len(counts) < 2:
+        there = ", ".join(counts) or "none"
+        raise ConfigError(
+            f"{what}: all {sum(counts.values())} videos have the {column} {there}: tested on it, none is left to "
+            "train on. Choose another protocol, or more videos with config.data.options."
+        )
+    if small := [f"{column}={text} ({count})" for text, count in counts.items() if count < MIN_FOLD]:
+        more = f" and {len(small) - 10} more" if len(small) > 10 else ""
+        raise ConfigError(
+            f"{what}: folds with fewer than {MIN_FOLD} videos, on which a rank correlation says nothing: "
+            f"{', '.join(small[:10])}{more}. Choose another protocol, or leave these videos out of the dataset."
+        )
+    is_number = not any(isinstance(value, str) for value in values)
+    return sorted(counts, key=lambda text: (float(text) if is_number else 0.0, text)), in_fold.count(False)
 
 
 def _nearest(counts: np.ndarray, target: float, order: np.ndarray) -> list[int]:
