@@ -14,6 +14,7 @@ from aqa_jax.train import state as states
 from aqa_jax.train.adapter import training_data
 from aqa_jax.train.checkpoints import Checkpoints
 from aqa_jax.train.chosen import restore_chosen
+from aqa_jax.train.exemplars import has_bank, refreshed
 from aqa_jax.train.initial import with_file
 from aqa_jax.train.run import Run
 from aqa_jax.weights.adapter_file import GROUPS_KEY
@@ -24,7 +25,8 @@ def import_weights(config: Config, source: Path, output: Path) -> str:
 
     Writes ``weights.safetensors`` (flat names, float32), ``config.json`` and ``checkpoints/0`` (Orbax) into ``output``,
     so that ``--workdir OUTPUT --mode evaluate --config.evaluate.selection=last`` evaluates a published model. From a
-    run's workdir the backbone is taken; from a file also the head, if it has one for this model.
+    run's workdir the backbone is taken; from a file also the head, if it has one for this model. Heads of exemplars
+    (CoRe) need the dataset too.
 
     Returns:
       The table of what went where.
@@ -48,7 +50,12 @@ def import_weights(config: Config, source: Path, output: Path) -> str:
                 "config.adapter.file is read when a training starts, together with config.model.weights: import the "
                 "weights without it (--config.adapter.file='')."
             )
-        groups, report = with_file(run.assembler.init(), source, head=config.task == "score")
+        groups = run.assembler.init()
+        if has_bank(groups):
+            # No weight file holds CoRe's intervals and exemplars: they are the training videos'.
+            groups = run.initial_groups
+        groups, report = with_file(groups, source, head=config.task == "score")
+        groups = refreshed(run, groups)
         metadata = weights.provenance(source)
         if source.suffix == ".safetensors":
             before = weights.read_safetensors(source)[1]

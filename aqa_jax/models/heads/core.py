@@ -93,7 +93,7 @@ def leaf_of(delta: jax.Array, intervals: jax.Array) -> tuple[jax.Array, jax.Arra
     A leaf holds its end that is nearer to 0 and not the other; what lies beyond all leaves belongs to the outermost.
     """
     half = len(intervals) // 2
-    outwards = jnp.searchsorted(intervals[half + 1 :, 0], jnp.abs(delta), side="right")
+    outwards = (jnp.abs(delta)[:, None] >= intervals[None, half + 1 :, 0]).sum(1)
     leaf = jnp.where(delta >= 0, half + outwards, half - 1 - outwards)
     left, width = _ends(intervals)
     return leaf, (delta - left[leaf]) / width[leaf]
