@@ -308,7 +308,7 @@ def table(content: Mapping[str, Any]) -> str:
         if any(means):
             lines.append(_line([f"**{words}**", "", *(_shown(mean) for mean in means)]))
     for rule, reason in _without_figures(content).items():
-        lines.append(f"\n{rule}: {reason}")
+        lines += ["", reason if reason.startswith(rule) else f"{rule}: {reason}"]
     shown = [name for name in _SHOWN if any(name in content["means"][rule] for rule in rules)]
     if shown:
         lines += ["", _line(["mean over folds", *shown]), _line(["---"] * (len(shown) + 1))]
