@@ -124,6 +124,11 @@ def _check_head(config: Config) -> None:
         raise ConfigError(
             "config.head.spread_weight needs config.head.name=dae_mt (dae_judges always uses the spread)."
         )
+    if head.model_error == "one" and head.name != "dae_judges" and not (head.name == "dae_mt" and head.spread_weight):
+        raise ConfigError(
+            "config.head.model_error=one leaves sigma to the judges' noise: it needs config.head.name=dae_judges, or "
+            "dae_mt with config.head.spread_weight."
+        )
     if head.name in ("usdl", "musdl") and not head.lowest < head.highest:
         raise ConfigError(f"config.head.lowest={head.lowest} must be below config.head.highest={head.highest}.")
     if config.evaluate.mc_samples and not head.dropout:

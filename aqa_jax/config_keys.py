@@ -153,6 +153,12 @@ class HeadConfig:
     spread_weight: float = _key(
         0.0, "dae_mt: weight of the judges' spread as a second signal for sigma; 0: not used", low=0.0
     )
+    model_error: str = _key(
+        "per_video",
+        "dae_judges, dae_mt with spread_weight: the model's own error beside the judges' noise is learnt for each "
+        "video, or is one number (few data do not tell more)",
+        choices=("per_video", "one"),
+    )
     sigma_floor: float = _key(0.05, "added in quadrature to sigma, as a share of the training scores' spread", low=0.0)
     standardise: bool = _key(True, "the network's outputs are in units of the training scores' mean and spread")
     warmup_fraction: float = _key(0.0, "share of the training with squared error alone", low=0.0, high=1.0)

@@ -54,7 +54,10 @@ class DAE(nnx.Module):
         self.fc1 = Linear(features, first, rngs)
         self.fch = Linear(first, second, rngs)
         self.fc2_mean = Linear(second, 1, rngs)
-        self.fc2_logvar = Linear(second, 1, rngs)
+        if settings.model_error == "one":
+            self.logvar = nnx.Param(jnp.zeros(()))
+        else:
+            self.fc2_logvar = Linear(second, 1, rngs)
         self.learns_spread = times_difficulty and settings.spread_weight > 0
         if self.learns_spread:
             self.fc2_spread = Linear(second, 1, rngs)
@@ -72,7 +75,11 @@ class DAE(nnx.Module):
     def __call__(self, features: jax.Array) -> dict[str, jax.Array]:
         """Features [B, C] -> ``mean``, ``logvar`` and, where it is learnt, ``logspread`` [B], in network units."""
         hidden = jax.nn.relu(self.fch(jax.nn.relu(self.fc1(features))))
-        outputs = {"mean": self.fc2_mean(hidden)[:, 0], "logvar": self.fc2_logvar(hidden)[:, 0]}
+        if self.settings.model_error == "one":
+            logvar = jnp.broadcast_to(self.logvar[...], len(features))
+        else:
+            logvar = self.fc2_logvar(hidden)[:, 0]
+        outputs = {"mean": self.fc2_mean(hidden)[:, 0], "logvar": logvar}
         if self.learns_spread:
             outputs["logspread"] = self.fc2_spread(hidden)[:, 0]
         return outputs

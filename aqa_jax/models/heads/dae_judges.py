@@ -1,7 +1,8 @@
 """MUSDL's panel with a DAE head for each judge (JIGSAWS: for each item): the marks' joint distribution.
 
 Each judge j has a multilayer perceptron of its own, C -> 256 -> 128 -> (m_j, log v_j), as MUSDL's evaluators; one more
-output, from the mean of the judges' hidden layers, is log c. The marks y are taken as jointly normal,
+output, from the mean of the judges' hidden layers, is log c (``model_error=one``: one learnt number). The marks y are
+taken as jointly normal,
 
     y ~ N(m, diag(v) + c 1 1^T):   v_j is judge j's own noise, c the model's error, which all judges share.
 
@@ -42,7 +43,10 @@ class DAEJudges(nnx.Module):
         self.fch = StackedLinear(judges, first, second, rngs)
         self.fc2_mean = StackedLinear(judges, second, 1, rngs)
         self.fc2_logvar = StackedLinear(judges, second, 1, rngs)
-        self.common = Linear(second, 1, rngs)
+        if settings.model_error == "one":
+            self.log_common = nnx.Param(jnp.zeros(()))
+        else:
+            self.common = Linear(second, 1, rngs)
         self.offset, self.scale = Constant(jnp.float32(offset)), Constant(jnp.float32(scale))
         self.settings = settings
         self.columns: tuple[str, ...] = ("score", "judges")
@@ -54,10 +58,14 @@ class DAEJudges(nnx.Module):
         """Features [B, C] -> ``marks``, ``logvar`` [B, J] and ``logcommon`` [B], in units of the marks' spread."""
         hidden = jax.nn.relu(self.fc1(features))
         hidden = jax.nn.relu(self.fch(hidden))
+        if self.settings.model_error == "one":
+            common = jnp.broadcast_to(self.log_common[...], len(features))
+        else:
+            common = self.common(hidden.mean(1))[:, 0]
         return {
             "marks": self.fc2_mean(hidden)[..., 0],
             "logvar": self.fc2_logvar(hidden)[..., 0],
-            "logcommon": self.common(hidden.mean(1))[:, 0],
+            "logcommon": common,
         }
 
     def variances(self, outputs: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
