@@ -5,8 +5,8 @@
         --config.crossval.protocol=fourfold --workdir runs/jigsaws_musdl_knot_tying
 
 The authors' log, Spearman's rho, mean of four folds and of the last ten epochs: Suturing .676, Needle Passing .656,
-Knot Tying .741. PECoP's table has .70 for the mean of the tasks without pretraining, .72 after that of the whole network
-and .76 with its adapters, which are trained for each task and fold: ``--config.data.test_where=fold=2
+Knot Tying .741. PECoP's table, mean of the tasks: .70 without pretraining, .72 after that of the whole network, .76
+with its adapters, which are trained for each task and fold: ``--config.data.test_where=fold=2
 --config.adapter.kind=3d --config.adapter.file=runs/pecop_jigsaws_knot_tying_2 --config.model.dialect=pecop
 --config.model.weights=model_rgb.pth`` in place of crossval.
 
