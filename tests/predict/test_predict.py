@@ -108,6 +108,18 @@ def test_only_bad_files_still_make_a_report(tmp_path):
     assert len(read_rows(tmp_path / "out" / "scores.csv")) == 1
 
 
+def test_a_file_of_a_difficulty_without_exemplars_is_listed(folder, tmp_path):
+    report = run(
+        folder,
+        tmp_path / "out",
+        difficulty=dict.fromkeys(["v0.avi", "v1.avi"], 2.0) | {"v2.avi": 2.1},
+        known_difficulties=(1.6, 2.0, 3.25),
+    )
+    assert [row["difficulty"] for row in report.rows] == [2.0, 2.0]
+    error = report.errors[str(folder / "v2.avi")]
+    assert "no exemplar of difficulty 2.1; it has those of 1.6, 2, 3.25" in error
+
+
 def test_difficulty_is_one_for_all_or_by_file_name(folder, tmp_path):
     scorer = BrightnessScorer()
     run(folder, tmp_path / "out", scorer, difficulty=3.0, batch_size=5)
