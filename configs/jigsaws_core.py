@@ -4,10 +4,10 @@
         --config.data.options=task=Knot_Tying --config.model.weights=model_rgb.pth --mode crossval \\
         --config.crossval.protocol=fourfold --workdir runs/jigsaws_core_knot_tying
 
-Suturing if nothing else is said. Input as configs/jigsaws_regression.py (MUSDL's: 160 frames spread over the video, ten clips
-of 16, no augmentation), head and optimizer as configs/mtl_aqa_core.py, but no difficulty: scores are compared as they
-are, with ten exemplars drawn at random from the training videos. CoRe's authors released nothing for JIGSAWS. The last
-step counts, for no videos are held out.
+Suturing if nothing else is said. The input is configs/jigsaws_regression.py's (MUSDL's: 160 frames spread over the
+video, ten clips of 16, no augmentation), head and optimizer are those of configs/mtl_aqa_core.py, but without a
+difficulty: scores are compared as they are, with ten exemplars drawn at random from the training videos. CoRe's authors
+released nothing for JIGSAWS. The last step counts, for no videos are held out.
 
 PECoP's table has .89 for its adapters under this head and .80 after pretraining of the whole network:
 ``--config.data.test_where=fold=2 --config.adapter.kind=3d
