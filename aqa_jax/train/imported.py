@@ -15,7 +15,7 @@ from aqa_jax.train.adapter import training_data
 from aqa_jax.train.checkpoints import Checkpoints
 from aqa_jax.train.chosen import restore_chosen
 from aqa_jax.train.exemplars import has_bank, refreshed
-from aqa_jax.train.initial import with_file
+from aqa_jax.train.initial import speaks_scores, with_file
 from aqa_jax.train.run import Run
 from aqa_jax.weights.adapter_file import GROUPS_KEY
 
@@ -63,7 +63,7 @@ def import_weights(config: Config, source: Path, output: Path) -> str:
         kept = states.flat(groups, ("trainable", "frozen", "stats"))
         if "head" not in report.groups():
             kept = {name: leaf for name, leaf in kept.items() if name.startswith("i3d/")}
-        elif config.head.standardise:
+        elif not speaks_scores(config.head):
             raise ConfigError(
                 "The head in this file predicts raw scores: import it with --config.head.standardise=False "
                 "--config.head.sigma_floor=0."

@@ -6,6 +6,7 @@ import jax
 import optax
 
 from aqa_jax import weights
+from aqa_jax.config_keys import HeadConfig
 from aqa_jax.train import state as states
 from aqa_jax.train.adapter import attach, check_overlap
 from aqa_jax.train.run import Run
@@ -19,7 +20,7 @@ STARTER = Path(__file__).parents[1] / "starter" / "backbone.safetensors"
 def initial_state(run: Run, optimizer: optax.GradientTransformation) -> states.State:
     """Fresh weights, replaced by those of ``config.model.weights`` and ``config.adapter.file`` where these are set.
 
-    A head in the file is taken too where it speaks the same units: raw scores, ``config.head.standardise=False``.
+    A head in the file is taken too where it speaks the same units (see :func:`speaks_scores`).
     Where both files hold adapters, those of ``config.adapter.file`` count.
 
     Raises:
@@ -28,7 +29,7 @@ def initial_state(run: Run, optimizer: optax.GradientTransformation) -> states.S
     """
     groups, config, replaced = run.initial_groups, run.config, False
     if config.model.weights:
-        same_head = config.task == "score" and not config.head.standardise
+        same_head = config.task == "score" and speaks_scores(config.head)
         named = STARTER if config.model.weights == "starter" else Path(config.model.weights)
         groups, report = with_file(groups, named, head=same_head)
         check_overlap(run, _training_groups(named), f"config.model.weights={config.model.weights}")
@@ -40,6 +41,14 @@ def initial_state(run: Run, optimizer: optax.GradientTransformation) -> states.S
         note = ", in place of the adapters in config.model.weights" if replaced else ""
         _say(f"{config.adapter.file}: {count:,} adapter parameters and the running statistics{note}")
     return states.replicated(states.start(groups, optimizer))
+
+
+def speaks_scores(head: HeadConfig) -> bool:
+    """Whether a trained head means the same in another run: its outputs are no multiples of the training's spread.
+
+    CoRe's are positions in the training scores' intervals, which its own checkpoints do not hold either.
+    """
+    return not head.standardise or head.name in ("usdl", "musdl", "core")
 
 
 def with_file(groups: states.State, path: Path, *, head: bool) -> tuple[states.State, weights.Report]:

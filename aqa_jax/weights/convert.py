@@ -78,7 +78,8 @@ def convert(
       targets: shape of every leaf to fill, by its path, e.g. "i3d/Mixed_3b/b1a/conv/kernel".
       kind: key style (a key of `rules.STYLES`); None recognises it.
       optional: parts ("head", "i3d/logits", "i3d/adapters") that may stay unfilled, as a whole, when the file does
-        not have them. A part of the file that `targets` does not have at all is dropped, and named in the report.
+        not have them. A part of the file that `targets` does not have at all is dropped, and named in the report; so
+        is a head of another method, or of other sizes, where the head is optional.
       name: of the file, for errors.
 
     Returns:
@@ -96,12 +97,16 @@ def convert(
     values: dict[str, np.ndarray] = {}
     origin: dict[str, str] = {}
     groups = {group_of(target) for target in targets}
+    matches = {key: _match(STYLES[kind], key, array) for key, array in source.items()}
+    foreign = _foreign_head(source, matches, targets) if "head" in optional else ""
     for key, array in source.items():
-        rule, target = _match(STYLES[kind], key, array)
+        rule, target = matches[key]
         if rule is None:
             problems.append(f"{key} {list(array.shape)}: no rule says what this is")
         elif target is None:
             report.dropped.append((key, array.shape, rule.reason))
+        elif foreign and group_of(target) == "head":
+            report.dropped.append((key, array.shape, foreign))
         elif target not in targets and group_of(target) not in groups:
             report.dropped.append((key, array.shape, _absent(group_of(target))))
         elif target not in targets:
@@ -139,6 +144,25 @@ def _absent(group: str) -> str:
     if group == ADAPTERS:
         return "the model has no adapters (config.adapter.kind: 3d for 3D-Adapters, or lora)"
     return f"the model has no {group}"
+
+
+def _foreign_head(
+    source: Mapping[str, np.ndarray],
+    matches: Mapping[str, tuple[Rule | None, str | None]],
+    targets: Mapping[str, tuple[int, ...]],
+) -> str:
+    """Why the file's head is not the model's; empty if it is, or if either has none."""
+    if not any(group_of(target) == "head" for target in targets):
+        return ""
+    for key, (rule, target) in matches.items():
+        if rule is None or target is None or group_of(target) != "head":
+            continue
+        if target not in targets:
+            return "the head of another method than config.head.name, or of another panel"
+        shape = (rule.transform(source[key]) if rule.transform else source[key]).shape
+        if shape != tuple(targets[target]):
+            return f"a head of other sizes than config.head's: {key} becomes {list(shape)}, not {list(targets[target])}"
+    return ""
 
 
 def _match(rules: tuple[Rule, ...], key: str, array: np.ndarray) -> tuple[Rule | None, str | None]:

@@ -45,6 +45,21 @@ def linear_kernel(value: np.ndarray) -> np.ndarray:
     return value.transpose(1, 0) if value.ndim == 2 else value
 
 
+def grouped(nodes: int | None) -> Transform:
+    """From a grouped 1x1 convolution to a stack of linear layers, one for each of ``nodes`` (None: one output each).
+
+    Torch kernel [nodes x O, I, 1] -> [nodes, I, O]; bias [nodes x O] -> [nodes, O]; another shape as it is.
+    """
+
+    def transform(value: np.ndarray) -> np.ndarray:
+        stack = nodes or len(value)
+        if value.ndim == 3 and value.shape[-1] == 1 and len(value) % stack == 0:
+            return value.reshape(stack, -1, value.shape[1]).transpose(0, 2, 1)
+        return value.reshape(stack, -1) if value.ndim == 1 and len(value) % stack == 0 else value
+
+    return transform
+
+
 def channel_vector(value: np.ndarray) -> np.ndarray:
     """Sonnet's [1, 1, 1, 1, C] or torch's [1, C, 1, 1, 1] -> [C]; another shape as it is."""
     return value.reshape(-1) if value.ndim == 5 and max(value.shape) == value.size else value
@@ -58,16 +73,36 @@ _INSIDE = (
     r"(?:(?:module|model|backbone|i3d)\.)*"
 )
 
+# The heads that the originals train: DAE's beside `i3d`, USDL's and MUSDL's too, CoRe's beside `base_model`.
+_DAE = r"(?:dae/|head/)?(?:(?:module|dae|head)\.)*(fc1|fch|fc2_mean|fc2_logvar)\."
+_EVALUATOR = r"(?:evaluator/|head/)?(?:(?:module|head)\.)*evaluator\."
+_TREE = r"(?:regressor/|head/)?(?:(?:module|regressor|head)\.)*"
+_MOST_LEVELS = 7  # of CoRe's tree, that config.head.depth can have
+
+
+def _head_rules() -> tuple[Rule, ...]:
+    rules = []
+    for theirs, ours, turn in (("weight", "kernel", linear_kernel), ("bias", "bias", None)):
+        rules += [
+            Rule(_DAE + theirs, rf"head/\1/{ours}", turn),
+            Rule(rf"{_EVALUATOR}layer([123])\.{theirs}", rf"head/evaluator/layer\1/{ours}", turn),
+            Rule(rf"{_EVALUATOR}(\d+)\.layer([123])\.{theirs}", rf"head/judge_\1/layer\2/{ours}", turn),
+            Rule(rf"{_TREE}first_layer\.0\.{theirs}", f"head/first_layer/{ours}", turn),
+            Rule(rf"{_TREE}reg_layer\.{theirs}", f"head/reg_layer/{ours}", grouped(None)),
+        ]
+        for level in range(_MOST_LEVELS):
+            stacked = grouped(2**level)
+            rules.append(Rule(rf"{_TREE}clf_layers\.{level}\.{theirs}", f"head/clf_layers_{level}/{ours}", stacked))
+            target = f"head/feature_layers_{level}/{ours}"
+            rules.append(Rule(rf"{_TREE}feature_layers\.{level}\.0\.{theirs}", target, stacked))
+    return tuple(rules)
+
+
 _TORCH_EXTRAS = (
     Rule(r".*\.num_batches_tracked", None, reason="a counter of torch's batch norm, used only in its training"),
-    Rule(
-        r"(?:dae/|head/)?(?:(?:module|dae|head)\.)*(fc1|fch|fc2_mean|fc2_logvar)\.weight",
-        r"head/\1/kernel",
-        linear_kernel,
-    ),
-    Rule(r"(?:dae/|head/)?(?:(?:module|dae|head)\.)*(fc1|fch|fc2_mean|fc2_logvar)\.bias", r"head/\1/bias"),
+    *_head_rules(),
     Rule(r"(?:.*[/.])?logits_[ps]\..*", None, reason="the pace and segment heads of PECoP's pretext task"),
-    Rule(r"(?:evaluator|regressor)[/.].*", None, reason="the head of another method (MUSDL, CoRe)"),
+    Rule(r"(?:evaluator|regressor)[/.].*", None, reason="a head that no method here has"),
     Rule(r"(?:optim|optimizer|scheduler|lr_scheduler|scaler)(?:_state_dict)?/.*", None, reason="training state"),
     Rule(r"[\w/-]+", None, reason="a number kept beside the weights", scalar_only=True),
 )
@@ -196,6 +231,12 @@ def detect_style(keys: Iterable[str]) -> str:
       WeightsError: no I3D among the keys, or more than one.
     """
     keys = list(keys)
+    folds = {match[1] for key in keys if (match := re.match(r"i3ds/(?:module\.)?(\d+)\.", key))}
+    if folds:
+        raise WeightsError(
+            f"the file holds the networks of {len(folds)} folds, as MUSDL's code for JIGSAWS saves them: save one fold "
+            "with torch, as {'i3d': ..., 'evaluator': ...} without the number in front of its keys"
+        )
     found = [s for s, pattern in _SIGNATURES.items() if any(re.fullmatch(pattern, key) for key in keys)]
     if len(found) == 1:
         return found[0]

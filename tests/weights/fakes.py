@@ -139,6 +139,27 @@ def dae_state() -> dict[str, np.ndarray]:
     return state
 
 
+def evaluator_state(features: int, bins: int, judges: int | None = None) -> dict[str, np.ndarray]:
+    """The head's state dict as USDL has it (``judges=None``), or MUSDL."""
+    sizes = {"layer1": (256, features), "layer2": (128, 256), "layer3": (bins, 128)}
+    state = {}
+    for root in ["evaluator"] if judges is None else [f"evaluator.{judge}" for judge in range(judges)]:
+        for layer, shape in sizes.items():
+            for leaf, size in (("weight", shape), ("bias", shape[:1])):
+                state[f"{root}.{layer}.{leaf}"] = rule.parameter(f"{root}.{layer}.{leaf}", size)
+    return state
+
+
+def tree_state(features: int, depth: int = 5) -> dict[str, np.ndarray]:
+    """CoRe's regression tree: grouped 1x1 convolutions, 256 channels a node."""
+    shapes = {"first_layer.0": (256, 2 * features + 1), "reg_layer": (2 ** (depth - 1), 256, 1)}
+    for level in range(depth - 1):
+        shapes[f"feature_layers.{level}.0"] = (2**level * 512, 256, 1)
+        shapes[f"clf_layers.{level}"] = (2**level * 2, 256, 1)
+    state = {f"{name}.weight": rule.parameter(f"{name}.weight", shape) for name, shape in shapes.items()}
+    return state | {f"{name}.bias": rule.parameter(f"{name}.bias", shape[:1]) for name, shape in shapes.items()}
+
+
 def deepmind_variables(width: float = 1.0, classes: int = 400) -> dict[str, np.ndarray]:
     """The variables of DeepMind's RGB checkpoint: the values of hassony2's keys in TensorFlow's layout."""
     state = torch_state("hassony2", width, classes, counters=False)
