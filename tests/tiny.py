@@ -10,11 +10,11 @@ STEPS = 12
 
 
 def tiny_config(data_dir: Path | str, **changes) -> ConfigDict:
-    """40 training and 16 test dives, a network of width .05, twelve steps; ``changes`` by dotted key."""
+    """40 training and 20 test dives, a network of width .05, twelve steps; ``changes`` by dotted key."""
     config = quickstart.get_config()
     settings = {
         "data.data_dir": str(data_dir),
-        "data.options": "train_videos=40,test_videos=16",
+        "data.options": "train_videos=40,test_videos=20",
         "data.validation_fraction": 0.2,
         "model.width": 0.05,
         "model.weights": "",

@@ -98,7 +98,7 @@ def score_metrics(
         undefined[name] = problem
 
     empty = None if y.size else "no examples"
-    ranks = _why_no_ranks(y, mean)
+    ranks = why_no_ranks(y, mean)
     record("rho", lambda: spearman(y, mean), ranks)
     record("tau", lambda: stats.kendalltau(y, mean).statistic, ranks)
     record(
@@ -252,12 +252,13 @@ def _checked(
     return y, mean, sigma
 
 
-def _why_no_ranks(y: np.ndarray, mean: np.ndarray) -> str | None:
+def why_no_ranks(y: np.ndarray, mean: np.ndarray | None = None) -> str | None:
+    """Why labels and predictions [N] have no rank correlation, or None if they have one."""
     if y.size < MIN_RANKED:
         return f"{y.size} examples: at least {MIN_RANKED} are needed"
     if np.ptp(y) == 0:
         return "all labels are equal"
-    if np.ptp(mean) == 0:
+    if mean is not None and np.ptp(mean) == 0:
         return "all predictions are equal"
     return None
 

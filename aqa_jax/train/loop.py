@@ -19,6 +19,7 @@ import numpy as np
 
 from aqa_jax.config import Config
 from aqa_jax.errors import ConfigError, RunError
+from aqa_jax.evaluate.metrics import why_no_ranks
 from aqa_jax.evaluate.selection import select_all
 from aqa_jax.files import write_json
 from aqa_jax.train import state as states
@@ -50,6 +51,7 @@ def train(config: Config, workdir: Path) -> Run:
     _check_devices(run)
     keep_config(config, workdir)
     total, every = lengths(run)
+    _check_selectable(run)
     optimizer = make_optimizer(config.optimizer, total)
     state = initial_state(run, optimizer)
     run.batches_of("test")  # A test split that cannot be read should say so now.
@@ -173,6 +175,20 @@ def _check_devices(run: Run) -> None:
         raise ConfigError(
             f"config.train.batch_size={size} cannot hold pairs of videos on {devices} device(s), and "
             f"config.head.name={run.config.head.name} compares pairs: choose a multiple of {2 * devices}."
+        )
+
+
+def _check_selectable(run: Run) -> None:
+    """Refuses a training at whose end no step could be chosen."""
+    rule = run.config.evaluate.selection
+    split = rule.removeprefix("best_on_")
+    if run.task.monitor != "rho" or split not in run.rows:
+        return
+    if why := why_no_ranks(run.labels(split)["score"]):
+        raise ConfigError(
+            f"config.evaluate.selection={rule} goes by a rank correlation, which the {split} split does not have: "
+            f"{why}. Choose config.evaluate.selection=last, or other videos for that split "
+            "(config.data.validation_fraction, config.data.validation_by, config.data.test_where)."
         )
 
 

@@ -11,11 +11,12 @@ import pytest
 
 from aqa_jax import config as config_lib
 from aqa_jax.errors import CheckpointError, ConfigError, RunError
+from aqa_jax.evaluate.calibration import LEVELS
 from aqa_jax.predict.scorer import RunScorer
 from aqa_jax.train import loop
 from aqa_jax.train.checkpoints import Checkpoints
 from aqa_jax.train.evaluation import predict_rows
-from aqa_jax.train.final import evaluate_run
+from aqa_jax.train.final import evaluate_run, summary
 from aqa_jax.train.run import Run, restored_like
 from aqa_jax.train.step import shard
 from tests.tiny import STEPS, tiny_config
@@ -39,7 +40,8 @@ def test_a_run_leaves_the_same_files_in_the_same_places(trained):
     _, workdir = trained
     for name in (
         "config.json", "trained_on.json", "curves.png", "logs/train.jsonl", "evaluation/metrics.json",
-        "evaluation/predictions.csv", "evaluation/scatter.png",
+        "evaluation/predictions.csv", "evaluation/scatter.png", "evaluation/recalibration.json",
+        "evaluation/familiarity.npz", "evaluation/reliability.png", "evaluation/uncertainty.png",
     ):  # fmt: skip
         assert (workdir / name).stat().st_size > 0, name
     assert list((workdir / "logs" / "tensorboard").iterdir())
@@ -65,8 +67,55 @@ def test_metrics_name_their_protocol_and_every_selection(trained):
     assert metrics["selection"]["rule"] == "best_on_validation"
     assert metrics["config_hash"] == config_lib.fingerprint(config)
     assert "validation: 20% of the training split by groups" in metrics["protocol"]
-    assert metrics["metrics"]["num_examples"] == 16
+    assert metrics["metrics"]["num_examples"] == 20
     assert metrics["videos"]["train"] + metrics["videos"]["validation"] == 40
+
+
+def test_headline_figures_are_recalibrated_and_the_raw_ones_stand_beside_them(trained):
+    _, workdir = trained
+    content = json.loads((workdir / "evaluation" / "metrics.json").read_text())
+    learnt = content["recalibration"]
+    assert learnt["videos"] == content["videos"]["validation"] and learnt["temperature"] > 0
+    assert content["raw"]["nll"] != content["metrics"]["nll"]
+    assert content["raw"]["sharpness"] * learnt["temperature"] == pytest.approx(content["metrics"]["sharpness"])
+    # Both are compared with the same thing: one sigma for all.
+    assert {"nll_gain", "crps_gain"} <= content["metrics"].keys() & content["metrics"]["confidence"].keys()
+    for rule in ("best_on_validation", "last", "best_on_test"):
+        assert {"raw", "recalibration", "test"} <= content["all_selections"][rule].keys()
+    with (workdir / "evaluation" / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        number = {name: float(row[name]) for name in row if name not in ("id", "split", "group")}
+        assert number["sigma"] == pytest.approx(learnt["temperature"] * number["raw_sigma"])
+        for level, entry in learnt["levels"].items():
+            half = entry["factor"] * number["raw_sigma"]
+            assert number[f"high{level}"] == pytest.approx(number["mean"] + half)
+            assert number[f"low{level}"] == pytest.approx(number["mean"] - half)
+    flagged = np.mean([int(row["unfamiliar"]) for row in rows])
+    assert content["familiarity"]["flagged"] == pytest.approx(flagged)
+    assert f"{learnt['videos']} validation videos" in content["familiarity"]["learnt_on"]
+    assert "learnt on" in summary(content) and "unlike the training videos" in summary(content)
+
+
+def test_without_recalibration_the_figures_are_raw_and_say_so(trained, data_dir, tmp_path):
+    _, workdir = trained
+    changes = {
+        "evaluate.recalibration": "none", "evaluate.familiarity_neighbours": 0, "evaluate.point": "sample",
+        "evaluate.selection": "last",
+    }  # fmt: skip
+    shutil.copy(workdir / "evaluation" / "recalibration.json", tmp_path)  # of an evaluation before
+    run = Run(config_lib.resolve(tiny_config(data_dir, **changes)))
+    content = evaluate_run(run, workdir, tmp_path)
+    assert content["recalibration"] == {"raw": "config.evaluate.recalibration=none"}
+    assert "raw" not in content and "familiarity" not in content
+    assert "sigma and intervals: raw: config.evaluate.recalibration=none" in summary(content)
+    before = json.loads((workdir / "evaluation" / "metrics.json").read_text())["all_selections"]["last"]
+    assert content["metrics"]["nll"] == pytest.approx(before["raw"]["nll"])
+    assert not (tmp_path / "recalibration.json").exists()
+    with (tmp_path / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert not {"raw_sigma", "distance", "unfamiliar"} & rows[0].keys()
+    assert all(float(row["point"]) != float(row["mean"]) for row in rows)
 
 
 def test_several_views_of_a_video_are_averaged(trained, data_dir, tmp_path):
@@ -147,15 +196,45 @@ def test_a_restored_scorer_agrees_with_the_evaluation(trained):
     config, workdir = trained
     run, scorer = Run(config), RunScorer(config, workdir)
     with (workdir / "evaluation" / "predictions.csv").open() as file:
-        expected = {row["id"]: float(row["mean"]) for row in csv.DictReader(file)}
+        by_id = {row["id"]: row for row in csv.DictReader(file)}
     row = int(run.rows["test"][3])
     table = run.store.table
+    expected = by_id[table.column("id")[row]]
     frames = run.window.evaluate(int(table.column("num_frames")[row]), int(table.column("eval_start")[row]))
     video = run.store.read(row, frames.reshape(-1)).reshape(1, *run.batch_shape)
     scored = scorer.score(video, table.column("difficulty")[[row]])
-    assert float(scored.mean[0]) == pytest.approx(expected[table.column("id")[row]], rel=1e-5)
+    assert float(scored.mean[0]) == pytest.approx(float(expected["mean"]), rel=1e-5)
+    for name in ("sigma", "raw_sigma", "distance", "unfamiliar"):
+        found = scored.raw.sigma if name == "raw_sigma" else getattr(scored, name)
+        assert float(found[0]) == pytest.approx(float(expected[name]), rel=1e-4, abs=1e-5), name
+    for level in LEVELS:
+        ends = [float(end[0]) for end in scored.interval(level / 100)]
+        assert ends == pytest.approx([float(expected[f"{end}{level}"]) for end in ("low", "high")], rel=1e-4)
+    assert scorer.describe()["intervals"].startswith("conformal (by temperature at")
+    assert "nearest of" in scorer.describe()["familiarity"]
     with pytest.raises(ConfigError, match="multiplies by the difficulty"):
         scorer.score(video)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"evaluate.selection": "last"}, "belongs to another step or config"),
+        ({"evaluate.views": 2}, "averaged 2 views"),
+        ({}, "left no recalibration.json"),
+    ],
+)
+def test_what_was_learnt_for_other_weights_is_not_applied(trained, data_dir, tmp_path, changes, message):
+    config, workdir = trained
+    copy = shutil.copytree(workdir, tmp_path / "copy", ignore=shutil.ignore_patterns("logs"))
+    if not changes:
+        shutil.rmtree(copy / "evaluation")
+    scorer = RunScorer(config_lib.resolve(tiny_config(data_dir, **changes)), copy)
+    assert message in scorer.describe()["intervals"] and scorer.describe()["intervals"].startswith("raw: ")
+    scored = scorer.score(np.zeros((1, *Run(config).batch_shape), np.uint8), np.array([2.0]))
+    assert scored.unfamiliar is None and scored.distance is None
+    assert scored.sigma == scored.raw.sigma
+    np.testing.assert_allclose(scored.interval(0.9), np.array(scored.raw.interval(0.9)))
 
 
 def test_another_config_is_refused_in_a_used_workdir(trained, data_dir):
@@ -195,6 +274,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_videos(trained, d
         ({"train.batch_size": 100}, "there are 3[0-9] training videos"),
         ({"data.crop": 64}, "larger than the stored frames"),
         ({"model.weights": "nowhere.pt"}, "nowhere.pt"),
+        ({"evaluate.selection": "best_on_test", "data.options": "train_videos=40,test_videos=2"}, "at least 3 are"),
         ({"data.options": "train_vidos=40"}, "did you mean 'train_videos'"),
     ],
 )
