@@ -14,12 +14,12 @@ DOCS = Path(__file__).parents[1] / "docs"
 def test_the_head_of_the_page_on_extending():
     (code,) = re.findall(r"```python\n(.*?)```", (DOCS / "extend.md").read_text(), re.S)
     assert len(code.splitlines()) < 40
-    names: dict = {"__name__": "regression"}
+    names: dict = {"__name__": "my_heads"}
     exec(compile(code, "extend.md", "exec"), names)
     rng = np.random.default_rng(0)
     features = jnp.asarray(rng.standard_normal((64, 8)), jnp.float32)
     batch = {"score": 50 + 10 * features[:, 0]}
-    head = names["make_regression"](8, None, {"score": np.asarray(batch["score"])}, nnx.Rngs(0))
+    head = names["make_one_layer"](8, None, {"score": np.asarray(batch["score"])}, nnx.Rngs(0))
     graph, params, rest = nnx.split(head, nnx.Param, ...)
 
     @jax.jit
