@@ -2,12 +2,14 @@
 
     python scripts/uncertainty_study.py --workdir runs/uncertainty [--seeds 1] [--heads dae_mt,dae_judges]
 
-Trains configs/dives_uncertainty.py for each head and seed (a fresh process each; what is finished is kept, and a broken
-training goes on) and compares, on 2,000 test dives, what the head says with what is known: true sigma is that of the
-middle three of seven judges with the dive's own noise, times the difficulty. Ends with STUDY/table.md and study.json.
+Trains configs/dives_uncertainty.py for each head and seed, each from the seed's own ``start`` (a fresh process each;
+what is finished is kept, and a broken training goes on). On 2,000 test dives it compares what the head says with what
+is known: true sigma is that of the middle three of seven judges with the dive's own noise, times the difficulty. Ends
+with STUDY/table.md and study.json.
 """
 
 import argparse
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +26,9 @@ from aqa_jax.evaluate.results import read_metrics, read_predictions  # noqa: E40
 from aqa_jax.files import write_json  # noqa: E402
 from aqa_jax.models.heads.panel import MIDDLE_THREE_VARIANCE  # noqa: E402
 from aqa_jax.train.run import Run  # noqa: E402
-from configs.dives_uncertainty import HEADS  # noqa: E402
+from configs.dives_uncertainty import HEADS, START  # noqa: E402
+
+CONFIG = "configs/dives_uncertainty.py"
 
 TITLES = {
     "regression": "regression, one σ",
@@ -44,16 +48,32 @@ COLUMNS = {
 }  # fmt: skip
 
 
-def train(head: str, seed: int, workdir: Path, keys: list[str]) -> Path:
-    """The head's run, unless it is finished."""
-    run = workdir / f"{head}_seed{seed}"
-    if not (run / "evaluation" / "metrics.json").exists():
-        command = [
-            "run.py", "--config", f"configs/dives_uncertainty.py:{head}", f"--config.seed={seed}",
-            f"--config.data.data_dir={workdir / 'data'}", *keys, "--workdir", run,
-        ]  # fmt: skip
-        subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, check=True)
-    return run
+def run(*arguments: str | Path) -> None:
+    """run.py, in a process of its own."""
+    subprocess.run([sys.executable, "run.py", *map(str, arguments)], cwd=ROOT, check=True)
+
+
+def train(word: str, seed: int, study: Path, keys: list[str]) -> Path:
+    """The run of ``configs/dives_uncertainty.py:word``, unless it is finished."""
+    workdir = study / f"{word}_seed{seed}"
+    if not (workdir / "evaluation" / "metrics.json").exists():
+        run(
+            "--config", f"{CONFIG}:{word}", f"--config.seed={seed}", f"--config.data.data_dir={study / 'data'}", *keys,
+            "--workdir", workdir,
+        )  # fmt: skip
+    return workdir
+
+
+def start(seed: int, study: Path, keys: list[str]) -> Path:
+    """The weight file that the seed's heads start from."""
+    trained, folder = train(START, seed, study, keys), study / f"start_seed{seed}_weights"
+    if not (folder / "config.json").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        run(
+            "--config", f"{CONFIG}:{START}", f"--config.data.data_dir={study / 'data'}", "--mode", "import_weights",
+            "--weights", trained, "--output", folder,
+        )  # fmt: skip
+    return folder / "weights.safetensors"
 
 
 def figures(run: Path) -> dict[str, Any]:
@@ -106,8 +126,10 @@ def main() -> None:
     if unknown := [head for head in heads if head not in HEADS]:
         sys.exit(f"--heads: no {', '.join(unknown)}; there are {', '.join(HEADS)}")
     keys = [f"--config.{key}" for key in arguments.key]
-    jobs = [(head, seed) for seed in range(arguments.seeds) for head in heads]
-    runs = {job: train(*job, study, keys) for job in tqdm(jobs, unit="training")}
+    runs = {}
+    for head, seed in tqdm([(head, seed) for seed in range(arguments.seeds) for head in heads], unit="training"):
+        weights = start(seed, study, keys)
+        runs[head, seed] = train(head, seed, study, [*keys, f"--config.model.weights={weights}"])
     found = {head: [figures(runs[head, seed]) for seed in range(arguments.seeds)] for head in heads}
     lines = ["| head | " + " | ".join(COLUMNS.values()) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
     table = "\n".join(lines + [row(head, seeds) for head, seeds in found.items()]) + "\n"
