@@ -12,9 +12,9 @@ from aqa_jax.config import Config
 from aqa_jax.data import build
 from aqa_jax.errors import ConfigError
 from aqa_jax.evaluate import crossval as crossval_table
+from aqa_jax.predict.ensemble import make_scorer
 from aqa_jax.predict.inputs import find_videos, read_difficulties
 from aqa_jax.predict.predict import predict as predict_files
-from aqa_jax.predict.scorer import RunScorer
 from aqa_jax.train import crossval as cross_validation
 from aqa_jax.train import final, imported
 from aqa_jax.train.adapter import adapter_of_run, load_adapter
@@ -80,7 +80,7 @@ def predict(request: Request) -> int:
     if not request.inputs:
         raise ConfigError("--mode predict needs --input FILE, FOLDER or GLOB.")
     found = find_videos(request.inputs)
-    scorer = RunScorer(request.config, request.workdir)
+    scorer = make_scorer(request.config, request.workdir)
     settings = request.config.predict
     difficulty = read_difficulties(request.difficulties) if request.difficulties else settings.difficulty or None
     if scorer.needs_difficulty and difficulty is None:
@@ -100,7 +100,7 @@ def predict(request: Request) -> int:
         print(f"{row['file']}: {row['score']:.2f} ± {row['sigma']:.2f}{note}")
     for file, error in report.errors.items():
         print(f"{file}: {error}")
-    print(f"Sigma and intervals: {scorer.describe()['intervals']}")
+    print(f"Sigma and intervals: {scorer.describe().get('intervals', 'raw')}")
     print(f"Scores: {output / 'scores.csv'}")
     return report.exit_code
 

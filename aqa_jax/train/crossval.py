@@ -112,6 +112,11 @@ def is_finished(folder: Path, config: Config) -> bool:
     return config_lib.fingerprint(kept) == made_with == config_lib.fingerprint(config)
 
 
+def is_crossval(workdir: Path) -> bool:
+    """Whether ``workdir`` holds a cross-validation, as far as that may be."""
+    return not (workdir / "checkpoints").exists() and any(workdir.glob("fold_*/seed_*"))
+
+
 def finished_runs(workdir: Path) -> list[Path]:
     """The workdirs of the finished runs of a cross-validation, in the order of their names."""
     found = []
@@ -152,20 +157,10 @@ def _checked(config: Config, first: Run, *, whole: bool) -> Run:
     """The run of ``config``, after all that can be checked cheaply; ``whole``: its initial weights too."""
     run = Run(config)
     run.store = first.store
-    labels = {split: run.labels(split)["score"] for split in ("validation", "test")}
-    if len(labels["test"]) < MIN_FOLD:
-        raise DataError(f"{len(labels['test'])} test videos: rho needs at least {MIN_FOLD}.")
-    split = config.evaluate.selection.removeprefix("best_on_")
-    if run.task.monitor == "rho" and split in labels:
-        scores = labels[split]
-        if len(scores) < MIN_FOLD or np.ptp(scores) == 0:
-            raise DataError(
-                f"config.evaluate.selection={config.evaluate.selection} has nothing to choose by: the {split} split "
-                f"has {len(scores)} videos" + (" of one score" if len(scores) >= MIN_FOLD else "")
-                + ". Hold out more with config.data.validation_fraction, or choose config.evaluate.selection=last."
-            )  # fmt: skip
+    if len(run.rows["test"]) < MIN_FOLD:
+        raise DataError(f"{len(run.rows['test'])} test videos: rho needs at least {MIN_FOLD}.")
+    loop.check_selectable(run)
     total, _ = loop.lengths(run)
-    run.batches_of("test")
     if whole:
         initial_state(run, make_optimizer(config.optimizer, total))
     return run
@@ -224,7 +219,7 @@ def _member(config_json: str, folder: str, cache: str | None) -> None:
         config = config_lib.resolve(json.loads(config_json))
         # The writer before may not be quite dead.
         with _locked(workdir / ".lock", wait=True):
-            final.evaluate_run(loop.train(config, workdir), workdir, workdir / "evaluation")
+            train_and_evaluate(config, workdir)
     except loop.Interrupted:
         sys.exit(_TERMINATED)
     except AqaError as error:
@@ -233,6 +228,11 @@ def _member(config_json: str, folder: str, cache: str | None) -> None:
     except Exception:
         _write_error(workdir, traceback.format_exc())
         sys.exit(1)
+
+
+def train_and_evaluate(config: Config, workdir: Path) -> None:
+    """One run, whole."""
+    final.evaluate_run(loop.train(config, workdir), workdir, workdir / "evaluation")
 
 
 def _die_with_parent() -> None:

@@ -51,7 +51,7 @@ def train(config: Config, workdir: Path) -> Run:
     _check_devices(run)
     keep_config(config, workdir)
     total, every = lengths(run)
-    _check_selectable(run)
+    check_selectable(run)
     optimizer = make_optimizer(config.optimizer, total)
     state = initial_state(run, optimizer)
     run.batches_of("test")  # A test split that cannot be read should say so now.
@@ -178,7 +178,7 @@ def _check_devices(run: Run) -> None:
         )
 
 
-def _check_selectable(run: Run) -> None:
+def check_selectable(run: Run) -> None:
     """Refuses a training at whose end no step could be chosen."""
     rule = run.config.evaluate.selection
     split = rule.removeprefix("best_on_")
