@@ -66,10 +66,17 @@ def exemplar_keys(table: VideoTable, rows: Mapping[str, np.ndarray], settings: H
     for split, part in rows.items():
         lonely = np.array([row for row in part if keys[row] not in known], np.int64)
         if len(lonely):
+            held_out = set(keys[lonely].tolist()) & set(keys[rows.get("validation", lonely[:0])].tolist())
             raise DataError(
                 f"No training video has the {by} of {len(lonely)} videos of the {split} split: {_some(table, lonely)} "
                 f"({by} {', '.join(sorted({str(values[row]) for row in lonely}))}): there is nothing to compare them "
-                "with. Choose config.head.exemplars_by=random, or leave these videos out of the dataset."
+                "with. Choose config.head.exemplars_by=random, or leave these videos out of the dataset"
+                + (
+                    "; or, for videos of the training split have it and are held out for validation, another "
+                    "config.seed, config.data.validation_by=video, or config.data.validation_fraction=0."
+                    if held_out
+                    else "."
+                )
             )
     return keys
 

@@ -179,3 +179,6 @@ def test_videos_that_share_nothing_are_named():
         exemplar_keys(numbers, ROWS, settings_by("dive_number"))
     with pytest.raises(DataError, match=r"of 1 videos of the validation split: v4 \(difficulty 2\.4\)"):
         exemplar_keys(table_of(difficulty=[1.6, 1.6, 1.6, 2.0, 2.4, 2.0]), ROWS, settings_by("difficulty"))
+    held_out = table_of(difficulty=[1.6, 1.6, 1.6, 2.0, 2.4, 2.4])
+    with pytest.raises(DataError, match=r"held out for validation, another config\.seed"):
+        exemplar_keys(held_out, ROWS, settings_by("difficulty"))

@@ -1,4 +1,4 @@
-"""DAE-CoRe (arXiv 2111.11029, section on CoRe; no code was released): a DAE in place of CoRe's tree.
+"""DAE-CoRe (a row of DAE's tables, arXiv 2111.11029; no code was released): a DAE in place of CoRe's tree.
 
 A video is scored relative to exemplars (:mod:`aqa_jax.models.heads.exemplars`); of each pair the DAE predicts mean and
 variance of the relative score. Loss of a pair, with r = delta - mu: ``alpha r^2 / sigma^2 + beta log sigma^2`` or what
