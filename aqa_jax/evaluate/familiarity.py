@@ -1,15 +1,20 @@
 """Is a video like those that the model was trained on? A score of anything else means nothing, however sure it looks.
 
-A video's distance is the mean Euclidean distance of its L2-normalised feature to its k nearest training videos' (Sun et
-al. 2022, "Out-of-distribution detection with deep nearest neighbors", who take the k-th; on the unit sphere the squared
-distance is 2 - 2 cos). Above a threshold it is unfamiliar: the quantile `level` of the distances of videos like the
-training ones that were not trained on.
+A video is described by channel means of the backbone: of its first Inception module and of its last (the feature that
+is scored), each channel in units of its standard deviation over the training videos. Its distance is the mean Euclidean
+distance to the k nearest training videos (Sun et al. 2022, "Out-of-distribution detection with deep nearest
+neighbors"); above a threshold it is unfamiliar: the quantile `level` of the distances of videos like the training ones
+that were not trained on.
+
+Why two layers: a network that learnt to score throws away what does not matter for the score, and noise then looks like
+any dive to its last layer. Lee et al. 2018 ("A simple unified framework for detecting out-of-distribution samples and
+adversarial attacks") use channel means of all layers for that reason.
 """
 
 import dataclasses
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +28,11 @@ SCHEMA = "aqa_jax.familiarity/1"
 MAX_VIDEOS = 2000
 """Training videos at most that are kept; of more, a sample."""
 
+Parts = Sequence[np.ndarray]
+"""What describes videos: float [N, C1], [N, C2], ..., a part a layer."""
+
 _AT_ONCE = 1024  # rows of distances in memory
+_FLOOR = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,28 +40,33 @@ class Familiarity:
     """What was learnt.
 
     Attributes:
-      features: float32 [N, C] of the training videos, each of length 1. No names: nobody is identified by them.
+      known: float32 [N, D], the training videos' descriptions, standardised. No names: nobody is identified by them.
+      offset: float32 [D], of the standardisation.
+      scale: float32 [D], of the standardisation.
       neighbours: k.
       threshold: the distance above which a video is unfamiliar.
       level: share of the videos behind the threshold that lie below it.
       learnt_on: which videos these were, and how many.
     """
 
-    features: np.ndarray
+    known: np.ndarray
+    offset: np.ndarray
+    scale: np.ndarray
     neighbours: int
     threshold: float
     level: float
     learnt_on: str
 
-    def distance(self, features: np.ndarray) -> np.ndarray:
-        """Mean distance of features [B, C] to the nearest training videos' [B], between 0 and 2.
+    def distance(self, parts: Parts) -> np.ndarray:
+        """Mean distance of videos with these ``parts`` to the nearest training videos' [B].
 
         Raises:
-          DataError: features of another model.
+          DataError: they are another model's.
         """
-        if features.shape[1] != self.features.shape[1]:
-            raise DataError(f"features of {features.shape[1]} channels, but {self.features.shape[1]} in the file")
-        return _nearest(_normalised(features), self.features, self.neighbours)
+        described = np.concatenate(parts, 1)
+        if described.shape[1] != len(self.offset):
+            raise DataError(f"{described.shape[1]} channels describe a video, but {len(self.offset)} in the file")
+        return _nearest((described - self.offset) / self.scale, self.known, self.neighbours)
 
     def unfamiliar(self, distance: np.ndarray) -> np.ndarray:
         """Whether each is above the threshold: bool [B]."""
@@ -62,18 +76,18 @@ class Familiarity:
     def words(self) -> str:
         """In one line, for people."""
         return (
-            f"mean distance to the {self.neighbours} nearest of {len(self.features)} training videos; unfamiliar above "
+            f"mean distance to the {self.neighbours} nearest of {len(self.known)} training videos; unfamiliar above "
             f"{self.threshold:.4g}, the {self.level:g} quantile of {self.learnt_on}"
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: everything but the features."""
+        """For JSON: everything but the arrays."""
         kept = ("neighbours", "threshold", "level", "learnt_on")
-        return {"training_videos": len(self.features), **{name: getattr(self, name) for name in kept}}
+        return {"training_videos": len(self.known), **{name: getattr(self, name) for name in kept}}
 
 
-def learn(training: np.ndarray, validation: np.ndarray | None = None, *, neighbours: int, level: float) -> Familiarity:
-    """From features [N, C] of training videos and [V, C] of validation videos.
+def learn(training: Parts, validation: Parts | None = None, *, neighbours: int, level: float) -> Familiarity:
+    """From the descriptions of the training and the validation videos.
 
     Without validation videos each training video is measured against the others: a network fits its training videos,
     so new ones lie farther off, and more than 1 - ``level`` of them will be flagged. ``learnt_on`` says so.
@@ -81,18 +95,21 @@ def learn(training: np.ndarray, validation: np.ndarray | None = None, *, neighbo
     Raises:
       DataError: fewer than two training videos.
     """
-    if len(training) < 2:
-        raise DataError(f"{len(training)} training videos: at least 2 are needed to say what is near")
-    known = _normalised(training).astype(np.float32)
-    if validation is not None and len(validation):
-        distances = _nearest(_normalised(validation), known, neighbours)
-        learnt_on = f"{len(validation)} validation videos"
+    described = np.concatenate(training, 1)
+    if len(described) < 2:
+        raise DataError(f"{len(described)} training videos: at least 2 are needed to say what is near")
+    offset = described.mean(0).astype(np.float32)
+    scale = np.concatenate([_scale(part) for part in training]).astype(np.float32)
+    known = ((described - offset) / scale).astype(np.float32)
+    if validation is not None and len(validation[0]):
+        distances = _nearest((np.concatenate(validation, 1) - offset) / scale, known, neighbours)
+        learnt_on = f"{len(distances)} validation videos"
     else:
         distances = _nearest(known, known, neighbours, leave_one_out=True)
         learnt_on = f"the {len(known)} training videos themselves, each left out in turn (there is no validation split)"
     # Never between two of few distances: one of them, so that the share below is at least the level.
     threshold = float(np.quantile(distances, level, method="higher"))
-    return Familiarity(known, min(neighbours, len(known)), threshold, level, learnt_on)
+    return Familiarity(known, offset, scale, min(neighbours, len(known)), threshold, level, learnt_on)
 
 
 def write(path: str | os.PathLike[str], familiarity: Familiarity, owner: Mapping[str, Any]) -> None:
@@ -112,7 +129,7 @@ def read(path: str | os.PathLike[str]) -> tuple[Familiarity, dict[str, Any]]:
         raise DataError(f"{path} does not exist")
     try:
         with np.load(path, allow_pickle=False) as file:
-            content = {name: file[name] if name == "features" else file[name].item() for name in file.files}
+            content = {name: file[name] if file[name].ndim else file[name].item() for name in file.files}
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} is damaged: {error}. --mode evaluate writes it again") from None
     if content.pop("schema", None) != SCHEMA:
@@ -121,15 +138,19 @@ def read(path: str | os.PathLike[str]) -> tuple[Familiarity, dict[str, Any]]:
     if missing := [name for name in fields if name not in content]:
         raise DataError(f"{path} lacks {', '.join(missing)}. --mode evaluate writes it again")
     found = Familiarity(**{name: content.pop(name) for name in fields})
-    if found.features.ndim != 2 or not np.isfinite(found.features).all() or not np.isfinite(found.threshold):
-        raise DataError(f"{path} is damaged: its features are no finite [N, C]. --mode evaluate writes it again")
+    arrays = [np.asarray(array) for array in (found.known, found.offset, found.scale)]
+    fit = arrays[0].ndim == 2 and all(array.shape == arrays[0].shape[1:] for array in arrays[1:])
+    if not fit or not all(np.isfinite(array).all() for array in arrays):
+        raise DataError(f"{path} is damaged: its arrays do not fit together. --mode evaluate writes it again")
     return found, content
 
 
-def _normalised(features: np.ndarray) -> np.ndarray:
-    features = np.asarray(features, np.float64)
-    # A feature of zeros has no direction: it stays, at distance 1 from all others.
-    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+def _scale(part: np.ndarray) -> np.ndarray:
+    """Standard deviation of each channel of a part [N, C], times sqrt(C): every part weighs the same."""
+    spread = np.asarray(part, np.float64).std(0)
+    # A channel that training never moves would weigh anything without end.
+    floor = _FLOOR * (spread.max() or 1.0)
+    return np.sqrt((np.square(spread) + floor**2) * part.shape[1])
 
 
 def _nearest(queries: np.ndarray, known: np.ndarray, neighbours: int, *, leave_one_out: bool = False) -> np.ndarray:

@@ -14,6 +14,9 @@ _NORMALISATIONS = {
     "minus_one_to_one": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
 }
 
+EARLY = "Mixed_3b"
+"""The layer that tells how a video looks, before the network keeps what matters for its task."""
+
 
 def normalise(video: jax.Array, kind: str, dtype: jnp.dtype) -> jax.Array:
     """uint8 RGB [..., 3] -> normalised values of ``dtype``."""
@@ -40,6 +43,17 @@ class ClipModel(nnx.Module):
     def features(self, video: jax.Array, mode: BNMode = "frozen") -> jax.Array:
         """uint8 [B, S, T, H, W, 3] -> the mean of the clips' features [B, C] float32."""
         return self.clip_features(video, mode).mean(1)
+
+    def described(self, video: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """uint8 [B, S, T, H, W, 3] -> :meth:`features` [B, C], and channel means of :data:`EARLY` [B, E] float32."""
+        batch, clips = video.shape[:2]
+        frames = normalise(video, self.normalisation, self.dtype).reshape(batch * clips, *video.shape[2:])
+        early = last = frames
+        for name, last in self.i3d.endpoints(frames):
+            if name == EARLY:
+                early = last.astype(jnp.float32).mean((1, 2, 3))
+        features = self.i3d.pool(last).mean(1)
+        return features.reshape(batch, clips, -1).mean(1), early.reshape(batch, clips, -1).mean(1)
 
     def __call__(self, video: jax.Array, mode: BNMode = "frozen") -> dict[str, jax.Array]:
         """uint8 [B, S, T, H, W, 3] -> the head's outputs."""

@@ -9,6 +9,7 @@ import numpy as np
 from aqa_jax import config as config_lib
 from aqa_jax.config import Config
 from aqa_jax.errors import ConfigError
+from aqa_jax.evaluate.familiarity import Parts
 from aqa_jax.files import read_json
 from aqa_jax.models.score_model import ClipModel
 from aqa_jax.models.scores import ScoreDistribution
@@ -44,10 +45,10 @@ class RunScorer:
         task, assembler = ScoreTask(config), self.run.assembler
 
         @jax.jit
-        def distribution(state: State, batch: Batch) -> tuple[ScoreDistribution, jax.Array]:
+        def distribution(state: State, batch: Batch) -> tuple[ScoreDistribution, tuple[jax.Array, jax.Array]]:
             model = cast(ClipModel, assembler.merge(state))
-            features = model.features(batch["video"])
-            return task.distribution_of(model, features, batch), features
+            features, early = model.described(batch["video"])
+            return task.distribution_of(model, features, batch), (early, features)
 
         self._distribution = distribution
 
@@ -88,13 +89,11 @@ class RunScorer:
         Raises:
           ConfigError: the difficulty is missing.
         """
-        raw, features = self.distribution(video, difficulty)
-        return self.trust.report(raw, features, mode=self.run.config.evaluate.point == "mode")
+        raw, parts = self.distribution(video, difficulty)
+        return self.trust.report(raw, parts, mode=self.run.config.evaluate.point == "mode")
 
-    def distribution(
-        self, video: np.ndarray, difficulty: np.ndarray | None = None
-    ) -> tuple[ScoreDistribution, np.ndarray]:
-        """The head's own distributions [B] of clips as in :meth:`score`, and their features [B, C]; numpy arrays."""
+    def distribution(self, video: np.ndarray, difficulty: np.ndarray | None = None) -> tuple[ScoreDistribution, Parts]:
+        """The head's own distributions [B] of clips as in :meth:`score`, and what describes these; numpy arrays."""
         batch: dict[str, np.ndarray] = {"video": video}
         if self.needs_difficulty:
             if difficulty is None:

@@ -12,7 +12,7 @@ from aqa_jax.config import Config
 from aqa_jax.evaluate import familiarity as familiarities
 from aqa_jax.evaluate import recalibration as recalibrations
 from aqa_jax.evaluate.calibration import LEVELS, gaussian_interval
-from aqa_jax.evaluate.familiarity import Familiarity
+from aqa_jax.evaluate.familiarity import Familiarity, Parts
 from aqa_jax.evaluate.recalibration import Recalibration
 from aqa_jax.models.scores import ScoreDistribution
 
@@ -92,13 +92,13 @@ class Trust:
         words = f"raw: {self.why_raw}" if self.recalibration is None else self.recalibration.words
         return {"intervals": words, "familiarity": self.familiarity.words if self.familiarity else "not judged"}
 
-    def report(self, raw: ScoreDistribution, features: np.ndarray, *, mode: bool = False) -> Reported:
-        """What is said of videos with distributions ``raw`` [B] and features [B, C]; the score: mean or ``mode``."""
+    def report(self, raw: ScoreDistribution, parts: Parts, *, mode: bool = False) -> Reported:
+        """What is said of videos with distributions ``raw`` [B] and these ``parts``; the score is the mean or mode."""
         mean, sigma = np.asarray(raw.mean), np.asarray(raw.sigma)
         point = np.asarray(raw.most_likely) if mode else mean
         distance = unfamiliar = None
         if self.familiarity is not None:
-            distance = self.familiarity.distance(features)
+            distance = self.familiarity.distance(parts)
             unfamiliar = self.familiarity.unfamiliar(distance)
         temperature = 1.0 if self.recalibration is None else self.recalibration.temperature
         return Reported(point, mean, temperature * sigma, raw, self.recalibration, distance, unfamiliar)

@@ -74,9 +74,9 @@ class ScoreTask:
         Returns:
           ``point`` (what ``config.evaluate.point`` says is the prediction), ``mean`` and ``sigma`` [B], ``intervals``
           [B, L, 2] (low and high of the central intervals at ``evaluate.calibration.LEVELS``), all in score points;
-          ``features`` [B, C].
+          ``features`` [B, C] and ``early`` [B, E] of :meth:`ClipModel.described`.
         """
-        features = model.features(batch["video"])
+        features, early = model.described(batch["video"])
         predicted = self.distribution_of(model, features, batch)
         point = predicted.mean
         if self.config.evaluate.point == "mode":
@@ -88,7 +88,7 @@ class ScoreTask:
         intervals = jnp.stack([jnp.stack(predicted.interval(level / 100), -1) for level in LEVELS], 1)
         return {
             "point": point, "mean": predicted.mean, "sigma": predicted.sigma, "intervals": intervals,
-            "features": features,
+            "features": features, "early": early,
         }  # fmt: skip
 
     def report(self, outputs: Arrays, labels: Arrays, *, bootstrap: int) -> dict:

@@ -72,7 +72,7 @@ def evaluate_run(run: Run, workdir: Path, output: Path) -> dict[str, Any]:
         **best.entries(),
     }
     if near is not None:
-        content["familiarity"] = report_files.familiarity_entry(near, best.outputs["features"])
+        content["familiarity"] = report_files.familiarity_entry(near, best.outputs)
     if jax.process_index() == 0:
         if not (workdir / "trained_on.json").exists():
             # An imported model learns here what its dataset looks like, and can then score files.

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from aqa_jax import config as config_lib
 from aqa_jax.evaluate import familiarity as familiarities
 from aqa_jax.evaluate import plots, recalibration, results, uncertainty_plots
@@ -12,7 +10,7 @@ from aqa_jax.evaluate.calibration import LEVELS
 from aqa_jax.evaluate.familiarity import Familiarity
 from aqa_jax.evaluate.selection import Selection
 from aqa_jax.train.run import Run
-from aqa_jax.train.trust import Evaluated
+from aqa_jax.train.trust import Evaluated, parts
 
 
 def write_scores(run: Run, output: Path, chosen: Selection, evaluated: Evaluated, near: Familiarity | None) -> None:
@@ -50,7 +48,7 @@ def _columns(run: Run, predicted: dict[str, Any], near: Familiarity | None) -> d
     if "raw_sigma" in predicted:
         extra["raw_sigma"] = predicted["raw_sigma"]
     if near is not None:
-        extra["distance"] = near.distance(predicted["features"])
+        extra["distance"] = near.distance(parts(predicted))
         extra["unfamiliar"] = near.unfamiliar(extra["distance"]).astype(int)
     return results.prediction_columns(
         table.column("id")[rows], "test", labels["score"], predicted["mean"], predicted["sigma"],
@@ -58,9 +56,9 @@ def _columns(run: Run, predicted: dict[str, Any], near: Familiarity | None) -> d
     )  # fmt: skip
 
 
-def familiarity_entry(near: Familiarity, features: np.ndarray) -> dict[str, Any]:
-    """For metrics.json: what was learnt, and the share of the test videos [N, C] that it flags."""
-    return {**near.to_dict(), "flagged": float(near.unfamiliar(near.distance(features)).mean())}
+def familiarity_entry(near: Familiarity, outputs: dict[str, Any]) -> dict[str, Any]:
+    """For metrics.json: what was learnt, and the share of the test videos that it flags."""
+    return {**near.to_dict(), "flagged": float(near.unfamiliar(near.distance(parts(outputs))).mean())}
 
 
 def write_confusions(output: Path, segments: int, figures: dict[str, Any]) -> None:

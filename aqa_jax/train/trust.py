@@ -32,7 +32,7 @@ class Evaluated:
       raw: the figures of the raw sigmas and intervals, where there are others.
       recalibration: what was learnt on the validation split; None: the figures are raw, because of ``why_raw``.
       why_raw: in words.
-      validation_features: float [V, C].
+      validation: the task's outputs of each validation video, if there are any.
     """
 
     outputs: dict[str, np.ndarray]
@@ -40,7 +40,7 @@ class Evaluated:
     raw: dict[str, Any] | None = None
     recalibration: Recalibration | None = None
     why_raw: str = ""
-    validation_features: np.ndarray | None = None
+    validation: dict[str, np.ndarray] | None = None
 
     def entries(self) -> dict[str, Any]:
         """For metrics.json, beside the figures: nothing for tasks without sigma."""
@@ -69,8 +69,7 @@ def evaluate_checkpoint(run: Run, state: State, step: int) -> Evaluated:
         raw["undefined"] = {name: why for name, why in found["undefined"].items() if name in _RECALIBRATED}
         outputs = learnt.apply(outputs)
     figures = run.task.report(outputs, labels, bootstrap=config.evaluate.bootstrap)
-    features = None if validation is None else validation["features"]
-    return Evaluated(outputs, figures, raw, learnt, why_raw, features)
+    return Evaluated(outputs, figures, raw, learnt, why_raw, validation)
 
 
 def _learn(run: Run, validation: dict[str, np.ndarray] | None, step: int) -> Recalibration:
@@ -95,11 +94,16 @@ def learn_familiarity(run: Run, state: State, evaluated: Evaluated) -> Familiari
     if len(rows) > familiarities.MAX_VIDEOS:
         chosen = np.random.default_rng(run.config.seed).choice(rows, familiarities.MAX_VIDEOS, replace=False)
         rows = np.sort(chosen)
-    training = _outputs(run, state, "train", "features of the training videos", rows)["features"]
+    training = _outputs(run, state, "train", "features of the training videos", rows)
+    validation = None if evaluated.validation is None else parts(evaluated.validation)
     return familiarities.learn(
-        training, evaluated.validation_features, neighbours=evaluate.familiarity_neighbours,
-        level=evaluate.familiarity_level,
-    )  # fmt: skip
+        parts(training), validation, neighbours=evaluate.familiarity_neighbours, level=evaluate.familiarity_level
+    )
+
+
+def parts(outputs: dict[str, np.ndarray]) -> tuple[np.ndarray, ...]:
+    """What describes videos for :mod:`aqa_jax.evaluate.familiarity`."""
+    return outputs["early"], outputs["features"]
 
 
 def _outputs(run: Run, state: State, split: str, name: str, rows: np.ndarray | None = None) -> dict[str, np.ndarray]:

@@ -33,7 +33,7 @@ def test_it_trains_and_is_evaluated(tmp_path):
     assert np.isfinite(losses).all()
     with (workdir / "evaluation" / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 16
+    assert len(rows) == 20
     scale = run.labels("train")["score"].std()
     sigma, difficulty = (np.array([float(row[name]) for row in rows]) for name in ("sigma", "difficulty"))
     # As the head says, before recalibration if there is any: one factor for all.

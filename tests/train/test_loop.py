@@ -12,6 +12,7 @@ import pytest
 from aqa_jax import config as config_lib
 from aqa_jax.errors import CheckpointError, ConfigError, RunError
 from aqa_jax.evaluate.calibration import LEVELS
+from aqa_jax.models.score_model import normalise
 from aqa_jax.predict.scorer import RunScorer
 from aqa_jax.train import loop
 from aqa_jax.train.checkpoints import Checkpoints
@@ -237,6 +238,18 @@ def test_what_was_learnt_for_other_weights_is_not_applied(trained, data_dir, tmp
     np.testing.assert_allclose(scored.interval(0.9), np.array(scored.raw.interval(0.9)))
 
 
+def test_noise_and_another_world_are_flagged_and_dives_are_not(trained):
+    config, workdir = trained
+    run, scorer = Run(config), RunScorer(config, workdir)
+    noise = np.random.default_rng(0).integers(0, 256, (6, *run.batch_shape), np.uint8)
+    bars = np.zeros((2, *run.batch_shape), np.uint8)
+    bars[..., ::8, :] = 255
+    strange = scorer.score(np.concatenate([noise, bars]), np.full(8, 3.0))
+    assert strange.unfamiliar.all() and strange.distance.min() > 1.5 * scorer.trust.familiarity.threshold
+    content = json.loads((workdir / "evaluation" / "metrics.json").read_text())
+    assert content["familiarity"]["flagged"] < 0.5  # a threshold of eight videos is a rough one
+
+
 def test_another_config_is_refused_in_a_used_workdir(trained, data_dir):
     _, workdir = trained
     other = config_lib.resolve(tiny_config(data_dir, **{"optimizer.learning_rate": 5e-4}))
@@ -293,3 +306,21 @@ def test_metrics_survive_a_vanished_dataset_for_scoring(trained, tmp_path):
     scorer = RunScorer(config_lib.resolve(changed), copy)
     video = np.zeros((1, *Run(config).batch_shape), np.uint8)
     assert np.isfinite(scorer.score(video, np.array([2.0])).mean).all()
+
+
+def test_what_describes_a_video_is_its_feature_and_an_early_layer(trained):
+    config, workdir = trained
+    run, scorer = Run(config), RunScorer(config, workdir)
+    video = np.random.default_rng(0).integers(0, 256, (2, *run.batch_shape), np.uint8)
+    early, features = scorer.distribution(video, np.full(2, 3.0))[1]
+
+    @jax.jit
+    def reference(state, video):
+        model = run.assembler.merge(state)
+        frames = normalise(video, "imagenet", np.float32)
+        layers = [dict(model.i3d.endpoints(frames[:, clip])) for clip in range(2)]
+        feature = sum(model.i3d.pool(one["Mixed_5c"])[:, 0] for one in layers) / 2
+        return sum(one["Mixed_3b"].mean((1, 2, 3)) for one in layers) / 2, feature
+
+    for found, wanted in zip((early, features), reference(scorer._state, video), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
