@@ -3,8 +3,9 @@
     python run.py --config configs/NAME.py [--config.key=value ...] --workdir DIR [--mode train]
     python run.py --workdir DIR --mode evaluate
     python run.py --workdir DIR --mode predict --input FILE|FOLDER|GLOB
+    python run.py --mode compare RUN RUN ...
 
-Modes: train (default), evaluate, crossval, predict, build, import_weights, export_adapter, inspect, config.
+Modes: train (default), evaluate, crossval, compare, predict, build, import_weights, export_adapter, inspect, config.
 """
 
 import os
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from aqa_jax.config import Config
 
 MODES = (
-    "train", "evaluate", "crossval", "predict", "build", "import_weights", "export_adapter", "inspect", "config",
+    "train", "evaluate", "crossval", "compare", "predict", "build", "import_weights", "export_adapter", "inspect",
+    "config",
 )  # fmt: skip
 FROM_WORKDIR = Path(__file__).parent / "configs" / "from_workdir.py"
 
@@ -28,9 +30,12 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/.",
 _MODE = flags.DEFINE_enum("mode", "train", MODES, "What to do.")
 _WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder: config, checkpoints, logs, results.")
 _INPUT = flags.DEFINE_multi_string("input", [], "predict: a video file, a folder or a glob; may be repeated.")
-_OUTPUT = flags.DEFINE_string("output", "", "predict, evaluate, import_weights, export_adapter: where results go.")
+_OUTPUT = flags.DEFINE_string(
+    "output", "", "predict, evaluate, import_weights, export_adapter, compare: where results go."
+)
 _WEIGHTS = flags.DEFINE_string("weights", "", "import_weights, inspect: the weight file, or a run's workdir.")
 _DIFFICULTIES = flags.DEFINE_string("difficulties", "", "predict: a CSV of file and difficulty.")
+_ALLOW = flags.DEFINE_bool("allow_different_protocols", False, "compare: mark other protocols instead of refusing.")
 _COORDINATOR = flags.DEFINE_string("coordinator", "", "Several hosts: host:port of process 0.")
 _PROCESSES = flags.DEFINE_integer("processes", 1, "Several hosts: how many processes.")
 _PROCESS = flags.DEFINE_integer("process", 0, "Several hosts: this one's number.")
@@ -50,7 +55,7 @@ def parse(argv: Sequence[str]) -> list[str]:
         elif workdir:
             argv.insert(1, f"--config={FROM_WORKDIR}:{workdir}")
         rest = flags.FLAGS(argv)
-        if len(rest) > 1:
+        if len(rest) > 1 and _MODE.value != "compare":
             raise ConfigError(f"Unexpected argument {rest[1]!r}: keys are given as --config.key=value.")
         return rest
     except AqaError as error:
@@ -69,7 +74,7 @@ def main(argv: Sequence[str]) -> None:
     from aqa_jax.errors import AqaError, ConfigError
 
     try:
-        if _CONFIG.value is None and _MODE.value != "inspect":
+        if _CONFIG.value is None and _MODE.value not in ("inspect", "compare"):
             raise ConfigError(f"Give --config configs/NAME.py, or the --workdir of a run.\n{__doc__}")
         config = config_lib.resolve(_CONFIG.value or {})
         if not _WORKDIR.value and _MODE.value in ("train", "evaluate", "crossval", "predict", "export_adapter"):
@@ -79,12 +84,12 @@ def main(argv: Sequence[str]) -> None:
         if _MODE.value == "config":
             print(config_lib.render(config))
         else:
-            sys.exit(run(config))
+            sys.exit(run(config, argv[1:]))
     except AqaError as error:
         sys.exit(f"{type(error).__name__}: {error}")
 
 
-def run(config: "Config") -> int:
+def run(config: "Config", arguments: Sequence[str] = ()) -> int:
     """Starts jax (on several hosts if asked to) and runs the mode; its exit code."""
     import jax
 
@@ -99,7 +104,7 @@ def run(config: "Config") -> int:
 
     request = modes.Request(
         config, Path(_WORKDIR.value), tuple(_INPUT.value), Path(_OUTPUT.value) if _OUTPUT.value else None,
-        _WEIGHTS.value, _DIFFICULTIES.value,
+        _WEIGHTS.value, _DIFFICULTIES.value, tuple(arguments), _ALLOW.value,
     )  # fmt: skip
     try:
         return modes.MODES[_MODE.value](request)

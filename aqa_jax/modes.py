@@ -11,6 +11,7 @@ from aqa_jax import weights as weight_files
 from aqa_jax.config import Config
 from aqa_jax.data import build
 from aqa_jax.errors import ConfigError
+from aqa_jax.evaluate import compare as comparison
 from aqa_jax.evaluate import crossval as crossval_table
 from aqa_jax.predict.ensemble import make_scorer
 from aqa_jax.predict.inputs import find_videos, read_difficulties
@@ -32,6 +33,8 @@ class Request:
     output: Path | None = None
     weights: str = ""
     difficulties: str = ""
+    runs: tuple[str, ...] = ()
+    allow_different_protocols: bool = False
 
 
 def train(request: Request) -> int:
@@ -73,6 +76,15 @@ def crossval(request: Request) -> int:
     print(crossval_table.table(crossval_table.write(planned, request.workdir)))
     print(f"Results: {request.workdir / crossval_table.RESULT}")
     return 0 if finished else 1
+
+
+def compare(request: Request) -> int:
+    """Prints (and with ``--output`` writes) finished runs side by side."""
+    rows = comparison.compare(request.runs, allow_different_protocols=request.allow_different_protocols)
+    if request.output is not None:
+        comparison.write(request.output, rows)
+    print(comparison.markdown(rows))
+    return 0
 
 
 def predict(request: Request) -> int:
@@ -154,6 +166,7 @@ MODES = {
     "train": train,
     "evaluate": evaluate,
     "crossval": crossval,
+    "compare": compare,
     "predict": predict,
     "build": make_dataset,
     "import_weights": import_weights,

@@ -23,7 +23,7 @@ CONFIDENCE = 0.95
 MIN_RANKED = 3
 """A rank correlation of two examples is -1 or 1, whatever the predictions."""
 MIN_BOOTSTRAP_EXAMPLES = 10
-_MAX_DEGENERATE = 0.05
+MAX_DEGENERATE = 0.05
 
 
 def spearman(y: np.ndarray, mean: np.ndarray, axis: int = -1) -> np.ndarray:
@@ -217,7 +217,7 @@ def _confidence(
         finite = values[np.isfinite(values)]
         if result[name] is None:
             undefined[name] = "the metric itself is undefined"
-        elif finite.size < (1 - _MAX_DEGENERATE) * resamples:
+        elif finite.size < (1 - MAX_DEGENERATE) * resamples:
             undefined[name] = f"{resamples - finite.size} of {resamples} resamples are constant"
         else:
             confidence[name] = np.quantile(finite, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]).tolist()

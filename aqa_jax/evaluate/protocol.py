@@ -97,13 +97,17 @@ def digest(content: Any) -> str:
 
 def differing_parts(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
     """The parts of two fingerprints that differ, as ``preprocessing.crop: 224 -> 112``."""
-    first, second = dict(_leaves(a["parts"])), dict(_leaves(b["parts"]))
-    names = [*first, *(name for name in second if name not in first)]
-    return [
-        f"{name}: {first.get(name, 'none')} -> {second.get(name, 'none')}"
-        for name in names
-        if first.get(name) != second.get(name)
-    ]
+    first, second = a["parts"], b["parts"]
+    found = []
+    for name in [*first, *(name for name in second if name not in first)]:
+        if name not in first or name not in second:
+            found.append(f"{name}: {'given -> none' if name in first else 'none -> given'}")
+            continue
+        one, other = dict(_leaves({name: first[name]})), dict(_leaves({name: second[name]}))
+        for leaf in [*one, *(leaf for leaf in other if leaf not in one)]:
+            if one.get(leaf) != other.get(leaf):
+                found.append(f"{leaf}: {one.get(leaf, 'none')} -> {other.get(leaf, 'none')}")
+    return found
 
 
 def _videos(ids: Iterable[str]) -> dict[str, Any]:

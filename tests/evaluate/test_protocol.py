@@ -69,3 +69,9 @@ def test_words():
         assert "sigma and intervals: raw" in protocol(run(**changes))
     assert "score: the mode" in protocol(run(evaluate__point="mode"))
     assert "SHUFFLED" in protocol(run(data__shuffle_time=True))
+
+
+def test_a_part_that_only_one_has_is_named_once():
+    one = {"parts": {"test": {"videos": 3, "ids": "ab"}, "point": "mean"}}
+    other = {"parts": {"folds": {"0": {"videos": 3}, "1": {"videos": 4}}, "point": "mode"}}
+    assert differing_parts(one, other) == ["test: given -> none", "point: mean -> mode", "folds: none -> given"]
