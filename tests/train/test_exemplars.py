@@ -10,13 +10,16 @@ from aqa_jax import config as config_lib
 from aqa_jax.data.video_store import VideoTable
 from aqa_jax.errors import ConfigError, DataError
 from aqa_jax.predict.scorer import RunScorer
-from aqa_jax.train import loop
+from aqa_jax.train import imported, loop
 from aqa_jax.train.checkpoints import Checkpoints
+from aqa_jax.train.chosen import restore_chosen
 from aqa_jax.train.evaluation import predict_rows
 from aqa_jax.train.exemplars import exemplar_keys, known_difficulties, refreshed
 from aqa_jax.train.final import evaluate_run
 from aqa_jax.train.run import Run, restored_like
 from tests.tiny import STEPS, tiny_config
+from tests.weights import fakes
+from tests.weights.torch_writer import tensors, write_zip
 
 HEAD = {
     "head.name": "core", "head.exemplars_by": "random", "head.pool": 6, "head.exemplars": 5, "head.hidden": (16, 8),
@@ -141,6 +144,22 @@ def test_a_difficulty_without_training_videos_stops_the_training(trained, tmp_pa
     # Of 40 tiny dives no training one has the difficulty of one of the test's.
     with pytest.raises(DataError, match=r"No training video has the difficulty .* test split: dive_\d+ \(difficulty"):
         loop.train(config, tmp_path)
+
+
+def test_an_imported_tree_gets_the_datasets_exemplars(trained, tmp_path):
+    original = {"head.hidden": (256, 128), "head.depth": 5, "head.standardise": False, "evaluate.selection": "last"}
+    config = configured(trained[0].config.data.data_dir, **original)
+    tree = fakes.tree_state(fakes.feature_size(config.model.width))
+    write_zip(tmp_path / "core.pth", tensors(fakes.torch_state("hassony2", config.model.width) | tree))
+    imported.import_weights(config, tmp_path / "core.pth", tmp_path / "imported")
+    run = Run(config)
+    selection, state = restore_chosen(run, tmp_path / "imported")
+    assert selection.step == 0
+    np.testing.assert_array_equal(state["trainable"]["head"]["first_layer"]["kernel"], tree["first_layer.0.weight"].T)
+    intervals = np.asarray(state["constants"]["head"]["intervals"])
+    assert (np.diff(intervals[8:, 0]) > 0).all() and intervals[15, 1] == 30.0
+    bank = bank_of(state)
+    assert np.ptp(bank["features"][:5], axis=0).max() > 0 and (bank["row"] >= 0).sum() == 5
 
 
 def table_of(**columns):
