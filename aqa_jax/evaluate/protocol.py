@@ -101,7 +101,11 @@ def differing_parts(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
     found = []
     for name in [*first, *(name for name in second if name not in first)]:
         if name not in first or name not in second:
-            found.append(f"{name}: {'given -> none' if name in first else 'none -> given'}")
+            there = [
+                "given" if isinstance(parts.get(name), Mapping) else parts.get(name, "none")
+                for parts in (first, second)
+            ]
+            found.append(f"{name}: {there[0]} -> {there[1]}")
             continue
         one, other = dict(_leaves({name: first[name]})), dict(_leaves({name: second[name]}))
         for leaf in [*one, *(leaf for leaf in other if leaf not in one)]:
