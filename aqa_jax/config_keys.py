@@ -169,6 +169,9 @@ class HeadConfig:
     lowest: float = _key(0.0, "usdl, musdl: score (musdl: mark) of the first bin")
     highest: float = _key(104.5, "usdl, musdl: score (musdl: mark) of the last bin")
     label_std: float = _key(5.0, "usdl, musdl: standard deviation of the soft label, in bins", low=0.01)
+    sharpen: bool = _key(
+        True, "usdl, musdl: the soft label's own spread is taken out of the predicted distribution; its mode stays"
+    )
     exemplars: int = _key(10, "core, dae_core: training videos that vote on a score", low=1)
     exemplars_by: str = _key(
         "difficulty",

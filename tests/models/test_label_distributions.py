@@ -16,7 +16,7 @@ from aqa_jax.errors import DataError
 from aqa_jax.models.heads.musdl import MUSDL, make_musdl
 from aqa_jax.models.heads.panel_pmf import middle_three_pmf, sum_pmf
 from aqa_jax.models.heads.regression import Regression, make_regression
-from aqa_jax.models.heads.usdl import USDL, log_soft_label, make_usdl
+from aqa_jax.models.heads.usdl import USDL, log_soft_label, make_usdl, sharpened
 from tests.golden import rule
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "heads_reference.npz")
@@ -37,7 +37,7 @@ def original(head):
 
 
 def test_usdl_is_the_originals():
-    head = original(USDL(1024, SCORES, nnx.Rngs(0)))
+    head = original(USDL(1024, dataclasses.replace(SCORES, sharpen=False), nnx.Rngs(0)))
     scores = jnp.asarray(GOLDEN["usdl/scores"], jnp.float32)
     outputs = head(jnp.asarray(rule.array("usdl/f", (4, 1024))))
     predicted = head.distribution(outputs, {})
@@ -74,6 +74,31 @@ def test_musdls_loss_is_the_sum_of_the_judges_divergences():
 def test_a_soft_label_has_sum_one_wherever_the_score_lies(score):
     label = jnp.exp(log_soft_label(jnp.array([score]), SCORES))
     np.testing.assert_allclose(label.sum(-1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("spread", [0.0, 3.0, 8.0])
+def test_sharpening_takes_the_labels_spread_out(spread):
+    """A network that has learnt all: the mean soft label over what the score could be, in bins."""
+    settings = dataclasses.replace(SCORES, highest=100.0)
+    bins = np.arange(101.0)
+    label = np.exp(np.asarray(log_soft_label(jnp.asarray(bins, jnp.float32), settings), np.float64))
+    for centre in (50.0, 97.0 - 2 * spread):
+        truth = stats.norm.pdf(bins, centre, spread) if spread else bins == centre
+        mixture = (truth / truth.sum()) @ label
+        mean = mixture @ bins
+        assert np.sqrt(mixture @ (bins - mean) ** 2) > 3.5
+        sharp = np.asarray(jax.nn.softmax(sharpened(jnp.asarray(np.log(mixture[None]), jnp.float32), settings))[0])
+        mean = sharp @ bins
+        assert abs(mean - centre) < 0.7
+        expected = max(spread, 0.3 * 5)
+        assert abs(np.sqrt(sharp @ (bins - mean) ** 2) - expected) < 0.1 * expected + 0.2
+
+
+def test_sharpening_keeps_the_likeliest_bin():
+    logits = jnp.asarray(np.random.default_rng(0).standard_normal((50, 7, 21)), jnp.float32)
+    np.testing.assert_array_equal(sharpened(logits, MARKS).argmax(-1), logits.argmax(-1))
+    narrow = dataclasses.replace(MARKS, label_std=0.01)
+    np.testing.assert_allclose(sharpened(logits, narrow), logits, rtol=1e-4)
 
 
 @pytest.mark.parametrize("marks", [2, 3])

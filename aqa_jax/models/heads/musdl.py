@@ -9,7 +9,7 @@ Loss: ``sum_j 1/K sum_k t_jk (log t_jk - log p_jk)``, with t_j the soft label of
 
 The published score is what the judges' likeliest marks make (``config.evaluate.point=mode``). Mean, sigma and
 quantiles are those of the score's exact distribution (:mod:`aqa_jax.models.heads.panel_pmf`) if judges err
-independently given the video: an assumption, and a reason to recalibrate sigma beside the soft labels' own width.
+independently given the video, after each judge's has lost the soft label's spread (``config.head.sharpen``).
 
 Shapes: features [B, C]; output ``logits`` [B, J, K].
 """
@@ -23,9 +23,9 @@ from flax import nnx
 from aqa_jax.config_keys import HeadConfig
 from aqa_jax.models.heads.base import Labels
 from aqa_jax.models.heads.labels import check_bins, check_difficulty, check_marks
-from aqa_jax.models.heads.panel import MEMBERS, panel_score
+from aqa_jax.models.heads.panel import MEMBERS, multiplies, panel_score
 from aqa_jax.models.heads.panel_pmf import middle_three_pmf, sum_pmf
-from aqa_jax.models.heads.usdl import Evaluator, bin_values, kl_divergence
+from aqa_jax.models.heads.usdl import Evaluator, bin_values, kl_divergence, sharpened
 from aqa_jax.models.scores import ScoreDistribution, of_pmf
 
 
@@ -47,7 +47,8 @@ class MUSDL(nnx.Module):
 
     def distribution(self, outputs: dict[str, jax.Array], batch: Mapping[str, jax.Array]) -> ScoreDistribution:
         """The predicted scores [B] with their probabilities; times ``difficulty`` [B] of ``batch``, where it counts."""
-        logits, bins, panel = outputs["logits"], bin_values(self.settings), self.settings.panel
+        bins, panel = bin_values(self.settings), self.settings.panel
+        logits = sharpened(outputs["logits"], self.settings)
         mode = panel_score(bins[logits.argmax(-1)], panel)
         pmf = jax.vmap(middle_three_pmf if panel == "middle3" else sum_pmf)(jax.nn.softmax(logits))
         counted = 3 if panel == "middle3" else self.judges
@@ -66,11 +67,6 @@ class MUSDL(nnx.Module):
     ) -> jax.Array:
         """Loss per example [B]; ``judges`` [B, J] are the marks."""
         return kl_divergence(outputs["logits"], batch["judges"], self.settings).sum(-1)
-
-
-def multiplies(settings: HeadConfig) -> bool:
-    """Whether the panel's score is multiplied by a difficulty: an added rating has none."""
-    return settings.times_difficulty and settings.panel == "middle3"
 
 
 def make_musdl(features: int, settings: HeadConfig, labels: Labels | None, rngs: nnx.Rngs) -> MUSDL:

@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from aqa_jax.config_keys import HeadConfig
+
 MEMBERS = {"middle3": 7, "sum": 6}
 """Marks of a panel, by the config's name."""
 
@@ -19,3 +21,8 @@ def middle_three(marks: jax.Array) -> jax.Array:
 def panel_score(marks: jax.Array, panel: str) -> jax.Array:
     """Marks [B, J] -> what the ``panel`` makes of them [B], before a difficulty."""
     return middle_three(marks) if panel == "middle3" else marks.sum(-1)
+
+
+def multiplies(settings: HeadConfig) -> bool:
+    """Whether the panel's score is multiplied by a difficulty: an added rating has none."""
+    return settings.times_difficulty and settings.panel == "middle3"
