@@ -91,8 +91,8 @@ def test_beta_nll_weighs_by_the_variance_without_a_gradient_through_it():
     ("change", "message"),
     [
         ({"judges": MARKS[:, :6]}, "needs 7 marks for every training video; this dataset has 6 a video"),
-        ({"judges": np.full((30, 7), np.nan)}, "unmarked videos"),
-        ({"judges": np.full((30, 7), 5.0)}, "All training marks are the same"),
+        ({"judges": np.full((30, 7), np.nan)}, "too few for 30 of 30 training videos"),
+        ({"judges": np.full((30, 7), 5.0)}, "All training scores are the same"),
         ({"difficulty": np.full(30, np.nan)}, r"set config\.head\.times_difficulty=False"),
     ],
 )

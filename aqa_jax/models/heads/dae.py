@@ -17,12 +17,11 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from aqa_jax.config_keys import HeadConfig
-from aqa_jax.errors import DataError
 from aqa_jax.models.heads.base import Constant, Labels
+from aqa_jax.models.heads.labels import check_difficulty, check_marks, location
 from aqa_jax.models.heads.likelihood import likelihood_loss, sampled_loss
 from aqa_jax.models.heads.panel import MIDDLE_THREE_VARIANCE, middle_three
 from aqa_jax.models.layers import Linear
@@ -132,7 +131,7 @@ class DAE(nnx.Module):
 
 def make_dae(features: int, settings: HeadConfig, labels: Labels | None, rngs: nnx.Rngs) -> DAE:
     """DAE, standardised by the training scores ``labels['score']`` [N] if the settings say so."""
-    offset, spread = (0.0, 1.0) if labels is None else _location(labels["score"], settings)
+    offset, spread = (0.0, 1.0) if labels is None else location(labels["score"], settings)
     return DAE(features, settings, times_difficulty=False, offset=offset, scale=spread, unit=spread, rngs=rngs)
 
 
@@ -145,31 +144,10 @@ def make_dae_mt(features: int, settings: HeadConfig, labels: Labels | None, rngs
     """
     if labels is None:
         return DAE(features, settings, times_difficulty=True, rngs=rngs)
-    difficulty = labels["difficulty"]
-    missing = int(np.sum(~(difficulty > 0)))
-    if missing:
-        raise DataError(
-            f"dae_mt multiplies by the difficulty, but {missing} of {len(difficulty)} training videos have none: "
-            "use config.head.name=dae, or a dataset with difficulties."
-        )
-    needs = "target=judges" if settings.target == "judges" else "spread_weight"
-    if settings.target == "judges" or settings.spread_weight:
-        judges = labels.get("judges")
-        if judges is None or judges.ndim != 2 or judges.shape[1] != 7 or not np.isfinite(judges).all():
-            raise DataError(
-                f"config.head.{needs} needs seven judges' marks for every training video; this dataset has none: build "
-                "it from annotations with judge_scores (MUSDL's or CoRe's file), or use config.head.target=score and "
-                "config.head.spread_weight=0."
-            )
-    offset, spread = _location(labels["score"] / difficulty, settings)
+    difficulty = check_difficulty(labels, "dae_mt", "config.head.name=dae")
+    for key, needed in (("target=judges", settings.target == "judges"), ("spread_weight", settings.spread_weight)):
+        if needed:
+            check_marks(labels, settings, f"dae_mt with config.head.{key}")
+    offset, spread = location(labels["score"] / difficulty, settings)
     unit = spread * float(difficulty.mean()) if settings.standardise else 1.0
     return DAE(features, settings, times_difficulty=True, offset=offset, scale=spread, unit=unit, rngs=rngs)
-
-
-def _location(values: np.ndarray, settings: HeadConfig) -> tuple[float, float]:
-    if not settings.standardise:
-        return 0.0, 1.0
-    spread = float(np.std(values))
-    if not spread > 0:
-        raise DataError("All training scores are the same: there is nothing to learn from them.")
-    return float(np.mean(values)), spread

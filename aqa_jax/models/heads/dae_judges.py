@@ -20,14 +20,13 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from aqa_jax.config_keys import HeadConfig
-from aqa_jax.errors import DataError
 from aqa_jax.models.heads.base import Constant, Labels
+from aqa_jax.models.heads.labels import check_difficulty, check_marks, location
 from aqa_jax.models.heads.likelihood import blended, sampled_loss
-from aqa_jax.models.heads.panel import MEMBERS, MIDDLE_THREE_VARIANCE, panel_score
+from aqa_jax.models.heads.panel import MEMBERS, MIDDLE_THREE_VARIANCE, multiplies, panel_score
 from aqa_jax.models.layers import Linear, StackedLinear
 from aqa_jax.models.scores import ScoreDistribution
 
@@ -50,7 +49,7 @@ class DAEJudges(nnx.Module):
         self.offset, self.scale = Constant(jnp.float32(offset)), Constant(jnp.float32(scale))
         self.settings = settings
         self.columns: tuple[str, ...] = ("score", "judges")
-        self.times_difficulty = settings.times_difficulty and settings.panel == "middle3"
+        self.times_difficulty = multiplies(settings)
         if self.times_difficulty:
             self.columns += ("difficulty",)
 
@@ -126,22 +125,8 @@ def make_dae_judges(features: int, settings: HeadConfig, labels: Labels | None, 
     """
     if labels is None:
         return DAEJudges(features, settings, rngs=rngs)
-    judges = MEMBERS[settings.panel]
-    marks = labels.get("judges")
-    if marks is None or marks.ndim != 2 or marks.shape[1] != judges or not np.isfinite(marks).all():
-        found = "none" if marks is None or marks.ndim != 2 else f"{marks.shape[1]} a video, or unmarked videos"
-        raise DataError(
-            f"dae_judges with config.head.panel={settings.panel} needs {judges} marks for every training video; this "
-            f"dataset has {found}: is config.head.panel the dataset's (middle3: diving's seven judges; sum: JIGSAWS's "
-            "six items)? Else use config.head.name=dae."
-        )
-    if settings.panel == "middle3" and settings.times_difficulty and not (labels["difficulty"] > 0).all():
-        raise DataError(
-            "dae_judges multiplies by the difficulty, but there are training videos without one: set "
-            "config.head.times_difficulty=False, or use a dataset with difficulties."
-        )
-    spread = float(np.std(marks))
-    if not spread > 0:
-        raise DataError("All training marks are the same: there is nothing to learn from them.")
-    offset, scale = (float(np.mean(marks)), spread) if settings.standardise else (0.0, 1.0)
+    marks = check_marks(labels, settings, "dae_judges")
+    if multiplies(settings):
+        check_difficulty(labels, "dae_judges")
+    offset, scale = location(marks, settings)
     return DAEJudges(features, settings, offset=offset, scale=scale, rngs=rngs)

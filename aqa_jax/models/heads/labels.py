@@ -29,8 +29,8 @@ def check_differ(values: np.ndarray) -> None:
         raise DataError("All training scores are the same: there is nothing to learn from them.")
 
 
-def check_difficulty(labels: Labels, name: str) -> np.ndarray:
-    """``labels['difficulty']`` [N].
+def check_difficulty(labels: Labels, name: str, instead: str = "config.head.times_difficulty=False") -> np.ndarray:
+    """``labels['difficulty']`` [N]; the head ``name`` does without them by setting ``instead``.
 
     Raises:
       DataError: a video has none.
@@ -40,7 +40,7 @@ def check_difficulty(labels: Labels, name: str) -> np.ndarray:
     if missing:
         raise DataError(
             f"{name} multiplies by the difficulty, but {missing} of {len(difficulty)} training videos have none: set "
-            "config.head.times_difficulty=False, use another head (docs/heads.md), or a dataset with difficulties."
+            f"{instead}, use another head (docs/heads.md), or a dataset with difficulties."
         )
     return difficulty
 
@@ -64,7 +64,7 @@ def check_marks(labels: Labels, settings: HeadConfig, name: str) -> np.ndarray:
         f"{name} with config.head.panel={settings.panel} needs {judges} marks for every training video; this dataset "
         f"has {found}. Is config.head.panel the dataset's (middle3: diving's seven judges; sum: JIGSAWS's six items)? "
         "Diving's annotations must be a file with judge_scores (MUSDL's or CoRe's). Without marks use "
-        "config.head.name=usdl."
+        "another head (docs/heads.md)."
     )
 
 
