@@ -17,7 +17,7 @@ from aqa_jax.train.state import State
 
 # Figures that a recalibration changes.
 _RECALIBRATED = (
-    *("nll", "crps", "nll_constant", "crps_constant", "nll_gain", "crps_gain", "sharpness"),
+    *("nll", "crps", "nll_gain", "crps_gain", "sharpness"),
     *(f"{name}_{level}" for name in ("coverage", "width") for level in LEVELS),
 )
 
@@ -64,10 +64,12 @@ def evaluate_checkpoint(run: Run, state: State, step: int) -> Evaluated:
         why_raw = str(error)
     raw = None
     if learnt is not None:
-        found = run.task.report(outputs, labels, bootstrap=0)
+        corrected = learnt.apply(outputs)
+        # The gains of both are over the same single sigma.
+        found = run.task.report({**outputs, "constant_sigma": corrected["constant_sigma"]}, labels, bootstrap=0)
         raw = {name: found[name] for name in _RECALIBRATED}
         raw["undefined"] = {name: why for name, why in found["undefined"].items() if name in _RECALIBRATED}
-        outputs = learnt.apply(outputs)
+        outputs = corrected
     figures = run.task.report(outputs, labels, bootstrap=config.evaluate.bootstrap)
     return Evaluated(outputs, figures, raw, learnt, why_raw, validation)
 

@@ -77,6 +77,31 @@ def test_every_file_is_scored_in_batches_of_one_size(folder, tmp_path):
     assert [row["file"] for row in rows] == [str(folder / f"v{i}.avi") for i in range(5)]
 
 
+def test_a_score_that_is_not_the_mean_and_unfamiliar_videos_are_told(folder, tmp_path):
+    class Told(NamedTuple):
+        mean: np.ndarray
+        sigma: np.ndarray
+        point: np.ndarray
+        distance: np.ndarray
+        unfamiliar: np.ndarray
+
+        interval = Normal.interval
+
+    class Judging(BrightnessScorer):
+        def score(self, video, difficulty):
+            mean, sigma = super().score(video, difficulty)
+            return Told(mean, sigma, mean + 1, mean / 100, mean > 100)
+
+    told, plain = run(folder, tmp_path / "told", Judging()), run(folder, tmp_path / "plain")
+    for one, other in zip(told.rows, plain.rows, strict=True):
+        assert one["score"] == other["score"] + 1
+        assert one["unfamiliar"] == (other["score"] > 100) and other["unfamiliar"] is None
+    rows = read_rows(tmp_path / "told" / "scores.csv")
+    assert [row["unfamiliar"] for row in rows] == ["False", "False", "True", "True", "True"]
+    assert float(rows[0]["distance"]) == pytest.approx(0.4, abs=0.03)
+    assert {row["unfamiliar"] for row in read_rows(tmp_path / "plain" / "scores.csv")} == {""}
+
+
 def test_the_order_of_files_and_the_batch_size_change_no_score(folder, tmp_path):
     for size in (1, 5, 8):
         run(folder, tmp_path / str(size), batch_size=size)
