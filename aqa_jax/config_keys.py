@@ -175,12 +175,17 @@ class HeadConfig:
     exemplars: int = _key(10, "core, dae_core: training videos that vote on a score", low=1)
     exemplars_by: str = _key(
         "difficulty",
-        "core, dae_core: exemplars share this with the video that is scored, or are drawn at random",
+        "core, dae_core: exemplars share this with the video that is scored, or are drawn at random, the same for all",
         choices=("difficulty", "dive_number", "random"),
     )
     pool: int = _key(600, "core, dae_core: training videos at most that are kept as exemplars", low=1)
     depth: int = _key(5, "core: levels of the tree; 2^(depth-1) leaves", low=2, high=8)
-    score_scale: float = _key(30.0, "core, dae_core: the exemplar's score is divided by this (CoRe's theta)", low=0.01)
+    score_scale: float = _key(
+        30.0,
+        "core, dae_core: the exemplar's score is divided by this (CoRe's theta), and here the last leaf ends: as large "
+        "as scores (core with times_difficulty: score / difficulty) can be",
+        low=0.01,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,7 +225,11 @@ class TrainConfig:
     """The loop."""
 
     batch_size: int = _key(8, "videos a step, over all devices and hosts", low=1)
-    epochs: float = _key(100.0, "passes over the training videos; ignored if steps is set", low=0.0)
+    epochs: float = _key(
+        100.0,
+        "passes over the training videos (core, dae_core: each as the first of a pair); ignored if steps is set",
+        low=0.0,
+    )
     steps: int = _key(0, "steps; 0: as epochs says", low=0)
     trainable: str = _key(
         "all",
