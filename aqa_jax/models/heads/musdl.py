@@ -29,6 +29,9 @@ from aqa_jax.models.heads.usdl import Evaluator, bin_values, kl_divergence, shar
 from aqa_jax.models.scores import ScoreDistribution, of_pmf
 
 
+_AT_ONCE = 16
+
+
 class MUSDL(nnx.Module):
     """The head. It speaks marks: nothing is standardised, nothing is learnt from the training labels."""
 
@@ -50,7 +53,9 @@ class MUSDL(nnx.Module):
         bins, panel = bin_values(self.settings), self.settings.panel
         logits = sharpened(outputs["logits"], self.settings)
         mode = panel_score(bins[logits.argmax(-1)], panel)
-        pmf = jax.vmap(middle_three_pmf if panel == "middle3" else sum_pmf)(jax.nn.softmax(logits))
+        score_pmf = middle_three_pmf if panel == "middle3" else sum_pmf
+        # A few at a time: the middle three of one video take K^3 numbers.
+        pmf = jax.lax.map(score_pmf, jax.nn.softmax(logits), batch_size=_AT_ONCE)
         counted = 3 if panel == "middle3" else self.judges
         support = jnp.linspace(counted * bins[0], counted * bins[-1], pmf.shape[-1])
         support = jnp.broadcast_to(support, pmf.shape)
