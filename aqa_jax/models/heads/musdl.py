@@ -28,7 +28,6 @@ from aqa_jax.models.heads.panel_pmf import middle_three_pmf, sum_pmf
 from aqa_jax.models.heads.usdl import Evaluator, bin_values, kl_divergence, sharpened
 from aqa_jax.models.scores import ScoreDistribution, of_pmf
 
-
 _AT_ONCE = 16
 
 
