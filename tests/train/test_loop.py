@@ -119,6 +119,19 @@ def test_without_recalibration_the_figures_are_raw_and_say_so(trained, data_dir,
     assert all(float(row["point"]) != float(row["mean"]) for row in rows)
 
 
+def test_two_test_videos_of_one_score_are_undefined_in_words_and_never_nan(trained, tmp_path):
+    config, workdir = trained
+    run = Run(config)
+    run.rows["test"] = run.rows["test"][:2]
+    run.store.table.column("score")[run.rows["test"]] = 50.0
+    content = evaluate_run(run, workdir, tmp_path)
+    metrics = json.loads((tmp_path / "metrics.json").read_text(), parse_constant=pytest.fail)["metrics"]
+    assert metrics["rho"] is None and "2 examples: at least 3 are needed" in metrics["undefined"]["rho"]
+    assert metrics["rl2"] is None and metrics["mae"] > 0 and metrics["confidence"]["rho"] is None
+    assert "nan" not in summary(content)
+    assert (tmp_path / "scatter.png").exists() and not (tmp_path / "reliability.png").exists()
+
+
 def test_several_views_of_a_video_are_averaged(trained, data_dir, tmp_path):
     _, workdir = trained
     run = Run(config_lib.resolve(tiny_config(data_dir, **{"evaluate.views": 3})))
