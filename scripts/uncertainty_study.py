@@ -3,7 +3,7 @@
     python scripts/uncertainty_study.py --workdir runs/uncertainty [--seeds 1] [--heads dae_mt,dae_judges]
 
 Trains configs/dives_uncertainty.py for each head and seed, each from the seed's own ``start`` (a fresh process each;
-what is finished is kept, and a broken training goes on). On 2,000 test dives it compares what the head says with what
+what is finished is kept, and a broken training goes on). On 1,500 test dives it compares what the head says with what
 is known: true sigma is that of the middle three of seven judges with the dive's own noise, times the difficulty. Ends
 with STUDY/table.md and study.json.
 """
