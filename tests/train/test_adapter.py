@@ -34,7 +34,7 @@ PRETRAINING = {
     "adapter.kind": "3d", "adapter.blocks": ("Mixed_4b", "Mixed_5c"), "train.trainable": "adapters",
     "model.batch_norm": "batch", "train.steps": 2, "train.evaluate_every": 2, "train.batch_size": 2,
     "evaluate.batch_size": 2, "evaluate.bootstrap": 0,
-    "data.options": "train_videos=12,test_videos=4",
+    "data.options": "train_videos=12,test_videos=4", "data.validation_fraction": 0.35,
     # Not for speed of the steps: it compiles sooner.
     "model.kernels": "plain",
 }  # fmt: skip
