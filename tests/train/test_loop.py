@@ -2,7 +2,10 @@
 
 import csv
 import json
+import runpy
 import shutil
+import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -261,6 +264,18 @@ def test_noise_and_another_world_are_flagged_and_dives_are_not(trained):
     assert strange.unfamiliar.all() and strange.distance.min() > 1.5 * scorer.trust.familiarity.threshold
     content = json.loads((workdir / "evaluation" / "metrics.json").read_text())
     assert content["familiarity"]["flagged"] < 0.5  # a threshold of eight videos is a rough one
+
+
+def test_the_script_tells_which_strange_videos_are_flagged(trained, monkeypatch, capsys):
+    _, workdir = trained
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    script = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "unfamiliar.py"))
+    script["main"](["--workdir", str(workdir)])
+    content = json.loads((workdir / "evaluation" / "unfamiliar.json").read_text())
+    shares = content["flagged"]["first and last (as built)"]
+    assert shares["white noise"] == shares["finger taps"] == 1 and shares["test"] < 0.5
+    assert content["videos"]["finger taps"] == 12 and content["videos"]["test"] == 20
+    assert "| white noise | 20 | 1.00 |" in capsys.readouterr().out
 
 
 def test_another_config_is_refused_in_a_used_workdir(trained, data_dir):
