@@ -40,7 +40,7 @@ def test_every_experiment_resolves_and_says_what_it_is(name):
         ({"data": {"flip": 1}}, r"config\.data\.flip must be bool, not 1"),
         ({"train": {"batch_size": 0}}, r"config\.train\.batch_size must be at least 1, not 0"),
         ({"optimizer": {"learning_rate": float("nan")}}, r"must be at least 0, not nan"),
-        ({"head": {"name": "dea_mt"}}, r"or a head of your own as package.module:make_head, not 'dea_mt'\. Did you mean 'dae_mt'"),
+        ({"head": {"name": "dea_mt"}}, r"package\.module:make_head, not 'dea_mt'\. Did you mean 'dae_mt'"),
         ({"data": {"clip_starts": (0, 90)}}, r"raise config\.data\.window to 106"),
         ({"data": {"clip_starts": ("a",)}}, r"must be a sequence of int"),
         ({"data": {"clip_starts": ()}}, r"clip_starts is empty"),
