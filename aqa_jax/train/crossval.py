@@ -161,6 +161,7 @@ def _checked(config: Config, first: Run, *, whole: bool) -> Run:
         raise DataError(f"{len(run.rows['test'])} test videos: rho needs at least {MIN_FOLD}.")
     loop.check_selectable(run)
     total, _ = loop.lengths(run)
+    run.batches_of("test")
     if whole:
         initial_state(run, make_optimizer(config.optimizer, total))
     return run
@@ -214,25 +215,24 @@ def _member(config_json: str, folder: str, cache: str | None) -> None:
     flags.FLAGS.mark_as_parsed()  # Grain reads flags
     logging.set_verbosity(logging.ERROR)
     jax.config.update("jax_compilation_cache_dir", cache)
-    workdir = Path(folder)
+    sys.exit(guarded(config_lib.resolve(json.loads(config_json)), Path(folder)))
+
+
+def guarded(config: Config, workdir: Path) -> int:
+    """One run, whole; its exit code. What went wrong is written into ``workdir``."""
     try:
-        config = config_lib.resolve(json.loads(config_json))
         # The writer before may not be quite dead.
         with _locked(workdir / ".lock", wait=True):
-            train_and_evaluate(config, workdir)
+            final.evaluate_run(loop.train(config, workdir), workdir, workdir / "evaluation")
     except loop.Interrupted:
-        sys.exit(_TERMINATED)
+        return _TERMINATED
     except AqaError as error:
         _write_error(workdir, f"{type(error).__name__}: {error}\n")
-        sys.exit(1)
+        return 1
     except Exception:
         _write_error(workdir, traceback.format_exc())
-        sys.exit(1)
-
-
-def train_and_evaluate(config: Config, workdir: Path) -> None:
-    """One run, whole."""
-    final.evaluate_run(loop.train(config, workdir), workdir, workdir / "evaluation")
+        return 1
+    return 0
 
 
 def _die_with_parent() -> None:
