@@ -52,7 +52,7 @@ def settings(raw: Path, data_dir: Path, **changes) -> dict:
         "train.batch_size": 4,
         "train.trainable": "head",
         "train.steps": 60,
-        "train.evaluate_every": 30,
+        "train.evaluate_every": 60,
         "optimizer.learning_rate": 3e-3,
         "train.log_every": 10,
         "evaluate.track_test": True,

@@ -28,6 +28,12 @@ def in_this_process(member, folder, running):
     return (folder / tables.ERROR).read_text() if crossval.guarded(member.config, folder) else ""
 
 
+@pytest.fixture
+def quick(monkeypatch):
+    """Plans without the initial weights of every fold."""
+    monkeypatch.setattr(crossval, "initial_state", lambda *_: None)
+
+
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     folder = tmp_path_factory.mktemp("jigsaws")
@@ -47,11 +53,9 @@ def of_trials(tmp_path, trials, labels=None):
 
 
 @pytest.mark.parametrize("module", [jigsaws_usdl, jigsaws_musdl])
-def test_four_folds_of_jigsaws(source, module, tmp_path, monkeypatch):
+def test_four_folds_of_jigsaws(source, module, tmp_path, monkeypatch, quick):
     monkeypatch.setattr(crossval, "_in_a_process", in_this_process)
-    with monkeypatch.context() as patch:
-        patch.setattr(crossval, "initial_state", lambda *_: None)
-        planned = crossval.plan(make(source, module))
+    planned = crossval.plan(make(source, module))
     assert planned.folds == ("0", "1", "2", "3") and planned.column == "fold"
     assert crossval.cross_validate(planned, tmp_path)
     content = tables.write(planned, tmp_path)
@@ -80,12 +84,11 @@ def test_four_folds_of_jigsaws(source, module, tmp_path, monkeypatch):
     assert (tmp_path / "crossval.json").read_bytes() == before
 
 
-def test_the_partitions_of_every_task(tmp_path, monkeypatch):
-    monkeypatch.setattr(crossval, "initial_state", lambda *_: None)
+def test_the_partitions_of_every_task(tmp_path, quick):
     every = sorted(LABELS)
     source = of_trials(tmp_path, every)
     for task, sizes in (("Suturing", 39), (TASK, 28), ("Knot_Tying", 36)):
-        for protocol, column in (("fourfold", "fold"), ("loso", "trial"), ("louo", "group")):
+        for protocol, column in (("loso", "trial"), ("louo", "group")):
             config = make(source, protocol=protocol, **{"data.options": f"task={task},height=36,width=36"})
             planned = crossval.plan(config)
             assert planned.column == column and sum(m.num_examples for m in planned.members) == sizes
@@ -136,13 +139,13 @@ def test_impossible_folds_are_refused_before_the_first_step(source, protocol, ch
         crossval.plan(make(source, protocol=protocol, **changes))
 
 
-def test_one_surgeon_cannot_be_left_out(tmp_path):
+def test_one_surgeon_cannot_be_left_out(tmp_path, quick):
     source = of_trials(tmp_path, [id_ for id_ in ids_of(TASK) if "_B0" in id_])
     with pytest.raises(ConfigError, match="louo: all 4 videos have the group B: tested on it, none is left to train"):
         crossval.plan(make(source, protocol="louo"))
 
 
-def test_folds_that_leave_nothing_to_choose_a_step_by(tmp_path):
+def test_folds_that_leave_nothing_to_choose_a_step_by(tmp_path, quick):
     source = of_trials(tmp_path, [id_ for id_ in ids_of(TASK) if id_[-4] in "BC"])
     held = {"data.validation_fraction": 0.3, "evaluate.selection": "best_on_validation"}
     with pytest.raises(DataError, match="Fold B, seed 0: no validation split can be carved"):
@@ -154,7 +157,7 @@ def test_folds_that_leave_nothing_to_choose_a_step_by(tmp_path):
     assert crossval.plan(make(source, protocol="louo")).folds == ("B", "C")
 
 
-def test_constant_labels_of_a_fold_are_told_before_the_first_step(tmp_path):
+def test_constant_labels_of_a_fold_are_told_before_the_first_step(tmp_path, quick):
     trials = [id_ for id_ in ids_of(TASK) if id_[-4] in "BCD"]
     source = of_trials(tmp_path, trials, {id_: [2] * 6 for id_ in trials if id_[-4] == "C"})
     with pytest.raises(ConfigError, match=r"Fold C, seed 0: .*goes by a rank correlation, which the test split"):
@@ -184,7 +187,7 @@ def made_up(planned, workdir, scores):
 Y = np.array([3.0, 1.0, 2.0, 5.0])
 
 
-def test_constant_labels_leave_rho_undefined_and_never_nan(source, tmp_path):
+def test_constant_labels_leave_rho_undefined_and_never_nan(source, tmp_path, quick):
     planned = crossval.plan(make(source))
     made_up(planned, tmp_path, {m.folder: (np.full(4, 9.0) if m.fold == "2" else Y, Y[::-1]) for m in planned.members})
     content = tables.write(planned, tmp_path)
@@ -199,7 +202,7 @@ def test_constant_labels_leave_rho_undefined_and_never_nan(source, tmp_path):
     assert row["value"] == "" and row["undefined"] == "all labels are equal"
 
 
-def test_a_missing_run_leaves_the_means_open(source, tmp_path):
+def test_a_missing_run_leaves_the_means_open(source, tmp_path, quick):
     planned = crossval.plan(make(source, **{"crossval.seeds": 2}))
     whole = {member.folder: (Y, Y + member.seed * np.array([0, 3, 0, 1])) for member in planned.members}
     made_up(planned, tmp_path, whole)
@@ -219,7 +222,7 @@ def test_a_missing_run_leaves_the_means_open(source, tmp_path):
     assert content["means"]["last"]["rho"]["arithmetic"]["mean"] is None
 
 
-def test_a_fold_that_fails_does_not_lose_the_others(source, tmp_path, monkeypatch, capsys):
+def test_a_fold_that_fails_does_not_lose_the_others(source, tmp_path, monkeypatch, capsys, quick):
     planned = crossval.plan(make(source))
     tried = []
 
@@ -248,7 +251,7 @@ def killed(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_process_that_is_killed_is_a_failed_run(source, tmp_path, monkeypatch):
+def test_a_process_that_is_killed_is_a_failed_run(source, tmp_path, monkeypatch, quick):
     member = crossval.plan(make(source)).members[0]
     monkeypatch.setattr(crossval, "_member", killed)
     error = crossval._in_a_process(member, tmp_path / member.folder, crossval._Running())
@@ -256,7 +259,7 @@ def test_a_process_that_is_killed_is_a_failed_run(source, tmp_path, monkeypatch)
     assert (tmp_path / member.folder / tables.ERROR).read_text().strip() == error
 
 
-def test_what_is_wrong_in_a_run_is_written_there(source, tmp_path, monkeypatch):
+def test_what_is_wrong_in_a_run_is_written_there(source, tmp_path, monkeypatch, quick):
     member = crossval.plan(make(source)).members[0]
     with monkeypatch.context() as patch:
         patch.setattr(crossval.loop, "train", lambda *_: 1 / 0)
@@ -267,7 +270,7 @@ def test_what_is_wrong_in_a_run_is_written_there(source, tmp_path, monkeypatch):
     assert (tmp_path / tables.ERROR).read_text().startswith("ConfigError: ")
 
 
-def test_a_workdir_belongs_to_one_crossval(source, tmp_path, monkeypatch):
+def test_a_workdir_belongs_to_one_crossval(source, tmp_path, monkeypatch, quick):
     monkeypatch.setattr(crossval, "_in_a_process", lambda *_: "no")
     planned = crossval.plan(make(source))
     assert not crossval.cross_validate(planned, tmp_path)
