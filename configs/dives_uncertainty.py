@@ -51,7 +51,9 @@ def get_config(head: str = START) -> ConfigDict:
     for key, value in HEADS[head].items():
         config.head[key] = value
     config.head.warmup_fraction = 0.1
-    config.optimizer.learning_rate = 1e-3
+    # A new head on a trained backbone: the backbone moves slowly, or its first steps undo what it knows.
+    config.optimizer.learning_rate = 2e-4
+    config.optimizer.head_multiplier = 10.0
     config.train.steps = 1000
     config.train.evaluate_every = 1000
     return config

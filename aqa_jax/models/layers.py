@@ -37,3 +37,19 @@ class StackedLinear(nnx.Module):
         """[B, J, in], or [B, in] for one input to all -> [B, J, out]."""
         form = "bi,jio->bjo" if x.ndim == 2 else "bji,jio->bjo"
         return jnp.einsum(form, x, self.kernel[...]) + self.bias[None]
+
+
+class Scalar(nnx.Module):
+    """One learnt number, 0 at first, such as the logarithm of a spread that all videos share."""
+
+    # Adam moves a parameter by about the learning rate a step: at the papers' 1e-4 a number with no layers before it
+    # would need 10,000 steps to move by 1.
+    RATE = 10.0
+
+    def __init__(self) -> None:
+        """Makes ``value``, a scalar."""
+        self.value = nnx.Param(jnp.zeros((), jnp.float32))
+
+    def __call__(self) -> jax.Array:
+        """The number: a scalar."""
+        return self.RATE * self.value[...]

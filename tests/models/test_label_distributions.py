@@ -163,10 +163,10 @@ def test_regressions_mean_knows_nothing_of_sigma():
 
     first = gradient(params)
     other = nnx.to_pure_dict(params)
-    other["log_sigma"] = jnp.float32(-0.1)
+    other["log_sigma"]["value"] = jnp.float32(-0.1)
     second = gradient(nnx.State(other))
     np.testing.assert_array_equal(first["first"]["kernel"], second["first"]["kernel"])
-    assert float(first["log_sigma"]) != float(second["log_sigma"])
+    assert float(first["log_sigma"]["value"]) != float(second["log_sigma"]["value"])
 
 
 def test_regressions_sigma_is_the_residuals_spread():
@@ -176,13 +176,13 @@ def test_regressions_sigma_is_the_residuals_spread():
     outputs = {"mean": jnp.zeros(4)}
 
     def loss(log_sigma):
-        head.log_sigma[...] = log_sigma
+        head.log_sigma.value[...] = log_sigma
         return head.loss(outputs, {"score": jnp.asarray(residual)}, KEY, 0.5).mean()
 
     best = 0.5 * np.log((residual**2).mean())
     losses = [float(loss(jnp.float32((best + step) / 10))) for step in (-0.05, 0.0, 0.05)]
     assert losses[1] == min(losses)
-    head.log_sigma[...] = jnp.float32(best / 10)
+    head.log_sigma.value[...] = jnp.float32(best / 10)
     np.testing.assert_allclose(head.distribution(outputs, {}).sigma, np.exp(best), rtol=1e-5)
 
 

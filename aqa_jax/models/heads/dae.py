@@ -24,7 +24,7 @@ from aqa_jax.models.heads.base import Constant, Labels
 from aqa_jax.models.heads.labels import check_difficulty, check_marks, location
 from aqa_jax.models.heads.likelihood import likelihood_loss, sampled_loss
 from aqa_jax.models.heads.panel import MIDDLE_THREE_VARIANCE, middle_three
-from aqa_jax.models.layers import Linear
+from aqa_jax.models.layers import Linear, Scalar
 from aqa_jax.models.scores import ScoreDistribution
 
 # Half-point marks: no panel is more of one mind than rounding makes it look.
@@ -54,7 +54,7 @@ class DAE(nnx.Module):
         self.fch = Linear(first, second, rngs)
         self.fc2_mean = Linear(second, 1, rngs)
         if settings.model_error == "one":
-            self.logvar = nnx.Param(jnp.zeros(()))
+            self.logvar = Scalar()
         else:
             self.fc2_logvar = Linear(second, 1, rngs)
         self.learns_spread = times_difficulty and settings.spread_weight > 0
@@ -75,7 +75,7 @@ class DAE(nnx.Module):
         """Features [B, C] -> ``mean``, ``logvar`` and, where it is learnt, ``logspread`` [B], in network units."""
         hidden = jax.nn.relu(self.fch(jax.nn.relu(self.fc1(features))))
         if self.settings.model_error == "one":
-            logvar = jnp.broadcast_to(self.logvar[...], len(features))
+            logvar = jnp.broadcast_to(self.logvar(), len(features))
         else:
             logvar = self.fc2_logvar(hidden)[:, 0]
         outputs = {"mean": self.fc2_mean(hidden)[:, 0], "logvar": logvar}

@@ -27,7 +27,7 @@ from aqa_jax.models.heads.base import Constant, Labels
 from aqa_jax.models.heads.labels import check_difficulty, check_marks, location
 from aqa_jax.models.heads.likelihood import blended, sampled_loss
 from aqa_jax.models.heads.panel import MEMBERS, MIDDLE_THREE_VARIANCE, multiplies, panel_score
-from aqa_jax.models.layers import Linear, StackedLinear
+from aqa_jax.models.layers import Linear, Scalar, StackedLinear
 from aqa_jax.models.scores import ScoreDistribution
 
 
@@ -43,7 +43,7 @@ class DAEJudges(nnx.Module):
         self.fc2_mean = StackedLinear(judges, second, 1, rngs)
         self.fc2_logvar = StackedLinear(judges, second, 1, rngs)
         if settings.model_error == "one":
-            self.log_common = nnx.Param(jnp.zeros(()))
+            self.log_common = Scalar()
         else:
             self.common = Linear(second, 1, rngs)
         self.offset, self.scale = Constant(jnp.float32(offset)), Constant(jnp.float32(scale))
@@ -58,7 +58,7 @@ class DAEJudges(nnx.Module):
         hidden = jax.nn.relu(self.fc1(features))
         hidden = jax.nn.relu(self.fch(hidden))
         if self.settings.model_error == "one":
-            common = jnp.broadcast_to(self.log_common[...], len(features))
+            common = jnp.broadcast_to(self.log_common(), len(features))
         else:
             common = self.common(hidden.mean(1))[:, 0]
         return {

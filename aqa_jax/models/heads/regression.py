@@ -18,12 +18,8 @@ from flax import nnx
 from aqa_jax.config_keys import HeadConfig
 from aqa_jax.models.heads.base import Constant, Labels
 from aqa_jax.models.heads.labels import location
-from aqa_jax.models.layers import Linear
+from aqa_jax.models.layers import Linear, Scalar
 from aqa_jax.models.scores import ScoreDistribution
-
-# log sigma per unit of its parameter. Adam moves a parameter by about the learning rate a step, and at the papers' 1e-4
-# a number with no layers before it would need 10,000 steps to change sigma by a factor of e.
-_LOG_SIGMA_RATE = 10.0
 
 
 class Regression(nnx.Module):
@@ -37,7 +33,7 @@ class Regression(nnx.Module):
         self.first = Linear(features, first, rngs)
         self.second = Linear(first, second, rngs)
         self.mean = Linear(second, 1, rngs)
-        self.log_sigma = nnx.Param(jnp.zeros((), jnp.float32))
+        self.log_sigma = Scalar()
         self.offset, self.scale = Constant(jnp.float32(offset)), Constant(jnp.float32(scale))
         self.sigma_floor = settings.sigma_floor
 
@@ -49,7 +45,7 @@ class Regression(nnx.Module):
     @property
     def variance(self) -> jax.Array:
         """Of every video's score, in network units squared: a scalar."""
-        return jnp.exp(2 * _LOG_SIGMA_RATE * self.log_sigma[...]) + self.sigma_floor**2
+        return jnp.exp(2 * self.log_sigma()) + self.sigma_floor**2
 
     def distribution(self, outputs: dict[str, jax.Array], batch: Mapping[str, jax.Array]) -> ScoreDistribution:
         """The predicted scores [B]; nothing is read from ``batch``."""
