@@ -15,6 +15,7 @@ import pytest
 from aqa_jax import config as config_lib
 from aqa_jax.errors import CheckpointError, ConfigError
 from aqa_jax.evaluate import results
+from aqa_jax.evaluate.compare import compare
 from aqa_jax.evaluate.metrics import score_metrics
 from aqa_jax.predict.ensemble import make_scorer
 from tests.tiny import command_line
@@ -159,3 +160,24 @@ def test_a_crossval_without_a_finished_run_scores_nothing(whole, tmp_path):
     (tmp_path / "fold_0" / "seed_0").mkdir(parents=True)
     with pytest.raises(CheckpointError, match="no finished run: go on with --mode crossval"):
         make_scorer(config_lib.resolve(config_lib.read_json(run / "config.json")), tmp_path)
+
+
+def test_its_runs_are_compared(whole, tmp_path):
+    runs = [whole[0] / "fold_test" / f"seed_{seed}" for seed in (0, 1)]
+    code, out, err = finish(start("--mode", "compare", *runs, "--output", tmp_path / "table.json"))
+    assert code == 0, err[-2000:]
+    rows = json.loads((tmp_path / "table.json").read_text())["runs"]
+    rho = [results.read_metrics(run / "evaluation" / "metrics.json")["metrics"]["rho"] for run in runs]
+    change = rows[1]["differences"]["rho"]
+    assert change["difference"] == pytest.approx(rho[1] - rho[0])
+    assert change["interval"][0] <= change["difference"] <= change["interval"][1]
+    assert f"| {runs[1]} | dae_mt | best_on_validation | 20 | {rho[1]:.3f} [" in out
+    # The mean over both seeds is compared with one of them.
+    both = compare([*runs, whole[0]])[2]
+    assert both.figures["rho"] == pytest.approx(np.mean(rho))
+    assert both.differences["rho"]["difference"] == pytest.approx((rho[1] - rho[0]) / 2)
+
+
+def test_several_hosts_do_not_share_a_crossval(whole):
+    code, _, err = finish(start("--workdir", whole[0], "--mode", "crossval", "--processes", "2"))
+    assert code == 1 and "--mode crossval works on one host" in err

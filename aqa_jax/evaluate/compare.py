@@ -140,7 +140,9 @@ def _load_crossval(path: Path) -> Row:
     means = content["means"][content["selection"]]
     files: dict[str, list[Path]] = {}
     for run in content["runs"]:
-        files.setdefault(run["fold"], []).append(path / run["workdir"] / "evaluation" / "predictions.csv")
+        # Seeds alone are as one run.
+        fold = run["fold"] if content["protocol"]["column"] else ""
+        files.setdefault(fold, []).append(path / run["workdir"] / "evaluation" / "predictions.csv")
     problem = ""
     if failed := content["failed"]:
         problem = f"{len(failed)} of {len(content['runs'])} runs of {path} failed"

@@ -115,10 +115,12 @@ def read(workdir: Path) -> dict[str, Any]:
 
 
 def combined_fingerprint(planned: Plan) -> dict[str, Any]:
-    """What the runs' fingerprints share, and of each fold its test and training videos."""
+    """What the runs' fingerprints share, and of each fold its test and training videos; of seeds alone, the runs'."""
+    if not planned.column:
+        return dict(planned.members[0].fingerprint)
     first = planned.members[0].fingerprint["parts"]
     parts = {name: part for name, part in first.items() if name not in _OF_A_FOLD}
-    parts["folds_by"] = planned.column or "the published test split"
+    parts["folds_by"] = planned.column
     parts["folds"] = {
         member.fold: {name: member.fingerprint["parts"][name] for name in _OF_A_FOLD} for member in planned.members
     }

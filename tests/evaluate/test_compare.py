@@ -62,7 +62,7 @@ def write_crossval(folder, seed, noise, failed=()):
         folder / "crossval.json",
         {
             "schema": CROSSVAL_SCHEMA, "head": "usdl", "selection": "last", "means": {"last": figures}, "runs": runs,
-            "protocol": {"folds": {"A": 25, "B": 15}}, "protocol_fingerprint": fingerprint(folds_by="group"),
+            "protocol": {"column": "group", "folds": {"A": 25, "B": 15}}, "protocol_fingerprint": fingerprint(folds_by="group"),
             "failed": dict.fromkeys(failed, "RunError: no"),
         },
     )  # fmt: skip
