@@ -62,8 +62,8 @@ def write_crossval(folder, seed, noise, failed=()):
         folder / "crossval.json",
         {
             "schema": CROSSVAL_SCHEMA, "head": "usdl", "selection": "last", "means": {"last": figures}, "runs": runs,
-            "protocol": {"column": "group", "folds": {"A": 25, "B": 15}}, "protocol_fingerprint": fingerprint(folds_by="group"),
-            "failed": dict.fromkeys(failed, "RunError: no"),
+            "protocol": {"column": "group", "folds": {"A": 25, "B": 15}},
+            "protocol_fingerprint": fingerprint(folds_by="group"), "failed": dict.fromkeys(failed, "RunError: no"),
         },
     )  # fmt: skip
     return folder
