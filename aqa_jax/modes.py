@@ -40,6 +40,7 @@ class Request:
 def train(request: Request) -> int:
     """Builds the dataset if need be, trains, evaluates, and (``config.predict.samples``) scores rendered files."""
     config, workdir = request.config, request.workdir
+    _single_run(workdir)
     run = train_loop(config, workdir)
     content = final.evaluate_run(run, workdir, workdir / "evaluation")
     if jax.process_index() > 0:
@@ -54,6 +55,7 @@ def train(request: Request) -> int:
 def evaluate(request: Request) -> int:
     """Evaluates a trained run again, perhaps under changed keys: then into a folder of its own."""
     config, workdir = request.config, request.workdir
+    _single_run(workdir)
     kept = config_lib.resolve(config_lib.read_json(workdir / "config.json"))
     changed = config_lib.differences(kept, config)
     if config_lib.fingerprint(kept) != config_lib.fingerprint(config) and request.output is None:
@@ -151,6 +153,11 @@ def inspect(request: Request) -> int:
     else:
         print(weight_files.describe(path))
     return 0
+
+
+def _single_run(workdir: Path) -> None:
+    if cross_validation.is_crossval(workdir):
+        raise ConfigError(f"{workdir} holds a cross-validation: --mode crossval goes on with it; name one of its runs.")
 
 
 def _score_samples(request: Request) -> None:

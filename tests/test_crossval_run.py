@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from aqa_jax import config as config_lib
+from aqa_jax import modes
 from aqa_jax.errors import CheckpointError, ConfigError
 from aqa_jax.evaluate import results
 from aqa_jax.evaluate.compare import compare
@@ -176,6 +177,13 @@ def test_its_runs_are_compared(whole, tmp_path):
     both = compare([*runs, whole[0]])[2]
     assert both.figures["rho"] == pytest.approx(np.mean(rho))
     assert both.differences["rho"]["difference"] == pytest.approx((rho[1] - rho[0]) / 2)
+
+
+@pytest.mark.parametrize("mode", ["train", "evaluate"])
+def test_its_folder_is_not_a_runs(whole, mode):
+    config = config_lib.resolve(config_lib.read_json(whole[0] / "config.json"))
+    with pytest.raises(ConfigError, match="holds a cross-validation: --mode crossval goes on with it"):
+        modes.MODES[mode](modes.Request(config, whole[0]))
 
 
 def test_several_hosts_do_not_share_a_crossval(whole):
