@@ -84,18 +84,17 @@ def test_four_folds_of_jigsaws(source, module, tmp_path, monkeypatch, quick):
     assert (tmp_path / "crossval.json").read_bytes() == before
 
 
-def test_the_partitions_of_every_task(tmp_path, quick):
-    every = sorted(LABELS)
-    source = of_trials(tmp_path, every)
-    for task, sizes in (("Suturing", 39), (TASK, 28), ("Knot_Tying", 36)):
-        for protocol, column in (("loso", "trial"), ("louo", "group")):
-            config = make(source, protocol=protocol, **{"data.options": f"task={task},height=36,width=36"})
-            planned = crossval.plan(config)
-            assert planned.column == column and sum(m.num_examples for m in planned.members) == sizes
-            tests = [member.fingerprint["parts"]["test"]["ids"] for member in planned.members]
-            assert len(set(tests)) == len(tests)
-            # The pool and the test videos of a fold are the task's videos.
-            assert {m.fingerprint["parts"]["training"]["videos"] + m.num_examples for m in planned.members} == {sizes}
+def test_every_surgeon_of_every_task_is_left_out_once(tmp_path, quick):
+    source = of_trials(tmp_path, sorted(LABELS))
+    for task, size, surgeons in (("Suturing", 39, "BCDEFGHI"), (TASK, 28, "BCDEFHI"), ("Knot_Tying", 36, "BCDEFGHI")):
+        config = make(source, protocol="louo", **{"data.options": f"task={task},height=36,width=36"})
+        planned = crossval.plan(config)
+        assert planned.folds == tuple(surgeons) and planned.column == "group"
+        assert sum(member.num_examples for member in planned.members) == size
+        parts = [member.fingerprint["parts"] for member in planned.members]
+        assert len({part["test"]["ids"] for part in parts}) == len(surgeons)
+        # Those tested and those trained on are together the task's videos.
+        assert {part["test"]["videos"] + part["training"]["videos"] for part in parts} == {size}
 
 
 def test_seeds_weights_of_their_own_and_what_stays_out_of_the_runs(source):
