@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aqa_jax.data.splits import carve, held_out
+from aqa_jax.data.splits import carve, folds_of, held_out
 from aqa_jax.data.video_store import VideoTable
 from aqa_jax.errors import ConfigError, DataError
 
@@ -100,3 +100,23 @@ def test_columns_and_values_that_are_not_there(where, message):
 def test_nothing_left_to_train_on():
     with pytest.raises(DataError, match="'group=D' takes all 3 videos: none is left to train on"):
         held_out(columns(), np.array([3, 4, 5]), "group=D")
+
+
+def test_folds_are_the_values_of_a_column():
+    columns = {
+        "id": [f"v{n}" for n in range(12)],
+        "fold": [10, 2, 2, -1, 10, 2, 10, 2, -1, 2, 10, 10],
+        "weight": [0.5, 0.5, 0.5, None, 2.0, 2.0, 2.0, 2.0, 2.0, None, None, -1.0],
+        "level": ["N", "E", "N", "E", "N", "E", "N", "E", "", "", "N", "E"],
+    }
+    table, rows = VideoTable(columns), np.arange(12)
+    # In the order of numbers; those in no fold are counted.
+    assert folds_of(table, rows, "fold", "key") == (["2", "10"], 2)
+    assert folds_of(table, rows, "weight", "key") == (["0.5", "2"], 4)
+    assert folds_of(table, rows, "level", "key") == (["E", "N"], 2)
+    for value in ("2", "10"):
+        assert len(held_out(table, rows, f"fold={value}")[1]) == 5
+    with pytest.raises(ConfigError, match="key: all 5 videos have the fold 2: tested on it, none is left"):
+        folds_of(table, rows[np.array(columns["fold"]) == 2], "fold", "key")
+    with pytest.raises(ConfigError, match=r"key: folds with fewer than 3 videos, .*: fold=2 \(2\)\. Choose"):
+        folds_of(table, np.array([0, 1, 2, 4, 6]), "fold", "key")
