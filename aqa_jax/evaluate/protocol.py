@@ -71,7 +71,7 @@ def fingerprint(run: "Run") -> dict[str, Any]:
         "still": data.still,
     }
     parts = {
-        "data": {"builder": data.builder, "fingerprint": run.store.metadata["fingerprint"]},
+        "data": {"builder": data.builder, "fingerprint": run.store.metadata["fingerprint"][:12]},
         "test": _videos(ids[run.rows["test"]]),
         "training": _videos(ids[np.concatenate([run.rows["train"], run.rows["validation"]])]),
         "validation": {"fraction": data.validation_fraction, "by": data.validation_by}
