@@ -51,9 +51,7 @@ def test_a_named_file_is_taken_whatever_its_suffix(folder):
 
 
 def test_nothing_found_says_what_was_there(folder, tmp_path_factory):
-    with pytest.raises(
-        DataError, match=r"no video in .*\*\.txt; passed over .*notes\.txt\. Known suffixes: \.3gp"
-    ):
+    with pytest.raises(DataError, match=r"no video in .*\*\.txt; passed over .*notes\.txt\. Known suffixes: \.3gp"):
         find_videos(str(folder / "*.txt"))
     with pytest.raises(DataError, match="no video in"):
         find_videos(tmp_path_factory.mktemp("empty"))
