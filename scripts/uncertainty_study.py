@@ -5,7 +5,7 @@
 Trains configs/dives_uncertainty.py for each head and seed, each from the seed's own ``start`` (a fresh process each;
 what is finished is kept, and a broken training goes on). On 1,500 test dives it compares what the head says with what
 is known: true sigma is that of the middle three of seven judges with the dive's own noise, times the difficulty. Ends
-with STUDY/table.md and study.json.
+with STUDY/table.md, study.json and study.png.
 """
 
 import argparse
@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from scipy import stats
 from tqdm import tqdm
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 from aqa_jax import config as config_lib  # noqa: E402
+from aqa_jax.evaluate.plots import BLUE, GREY, save  # noqa: E402
 from aqa_jax.evaluate.results import read_metrics, read_predictions  # noqa: E402
 from aqa_jax.files import write_json  # noqa: E402
 from aqa_jax.models.heads.panel import MIDDLE_THREE_VARIANCE  # noqa: E402
@@ -29,6 +31,7 @@ from aqa_jax.train.run import Run  # noqa: E402
 from configs.dives_uncertainty import HEADS, START  # noqa: E402
 
 CONFIG = "configs/dives_uncertainty.py"
+PARTS = 10
 
 TITLES = {
     "regression": "regression, one σ",
@@ -97,7 +100,38 @@ def figures(run: Path) -> dict[str, Any]:
             method="percentile", n_resamples=500, rng=np.random.default_rng(0),
         )  # fmt: skip
         intervals["sigma_rho"] = [float(again.confidence_interval.low), float(again.confidence_interval.high)]
-    return {"figures": result, "confidence": intervals, "protocol": content["protocol"], "n": found["num_examples"]}
+    error = np.abs(np.asarray(predictions["score"]) - np.asarray(predictions["mean"]))
+    parts = np.array_split(np.argsort(truth, kind="stable"), PARTS)
+    by_truth = {
+        "true_sigma": [float(truth[part].mean()) for part in parts],
+        "sigma": [float(sigma[part].mean()) for part in parts],
+        "rmse": [float(np.sqrt(np.mean(error[part] ** 2))) for part in parts],
+    }
+    return {
+        "figures": result, "confidence": intervals, "by_true_sigma": by_truth, "protocol": content["protocol"],
+        "n": found["num_examples"],
+    }  # fmt: skip
+
+
+def draw(path: Path, found: dict[str, list[dict[str, Any]]]) -> None:
+    """A small picture for each head: predicted sigma and actual error over true sigma, first seed."""
+    columns = min(3, len(found))
+    lines = -(-len(found) // columns)
+    figure = Figure((3.2 * columns, 2.7 * lines), layout="constrained")
+    axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for panel in axes[len(found) :]:
+        panel.set_axis_off()
+    for panel, (head, seeds) in zip(axes, found.items(), strict=False):
+        values = seeds[0]["by_true_sigma"]
+        panel.plot(values["true_sigma"], values["rmse"], "s", color=GREY, markersize=4, label="actual error (RMS)")
+        panel.plot(values["true_sigma"], values["sigma"], "o-", color=BLUE, markersize=4, label="predicted σ")
+        panel.set_title(TITLES[head], fontsize=10)
+        panel.set_ylim(bottom=0)
+        panel.grid(alpha=0.3)
+    axes[0].legend(fontsize=8, frameon=False)
+    figure.supxlabel("true σ of the judges' score, tenths of the test dives (score points)", fontsize=9)
+    figure.supylabel("score points", fontsize=9)
+    save(figure, path)
 
 
 def row(head: str, seeds: list[dict[str, Any]]) -> str:
@@ -135,6 +169,7 @@ def main() -> None:
     table = "\n".join(lines + [row(head, seeds) for head, seeds in found.items()]) + "\n"
     (study / "table.md").write_text(table)
     write_json(study / "study.json", {"seeds": arguments.seeds, "keys": arguments.key, "heads": found})
+    draw(study / "study.png", found)
     print(table)
 
 

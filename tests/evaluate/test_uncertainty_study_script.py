@@ -60,6 +60,14 @@ def test_the_table_has_a_line_a_head_and_names_what_is_undefined(finished):
     assert "undefined" in line
 
 
+def test_the_picture_shows_sigma_over_the_truth(finished):
+    found = uncertainty_study.figures(finished)
+    by_truth = found["by_true_sigma"]
+    np.testing.assert_allclose(by_truth["sigma"], by_truth["true_sigma"], rtol=1e-3)
+    uncertainty_study.draw(finished / "study.png", {"dae_judges": [found], "core": [found]})
+    assert (finished / "study.png").stat().st_size > 5000
+
+
 def test_every_word_is_a_config():
     for word in (dives_uncertainty.START, *dives_uncertainty.HEADS):
         config_lib.resolve(dives_uncertainty.get_config(word))
