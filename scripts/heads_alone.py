@@ -25,6 +25,7 @@ from aqa_jax.config_keys import HeadConfig
 from aqa_jax.evaluate import calibration
 from aqa_jax.files import write_json
 from aqa_jax.models.heads import HEADS
+from aqa_jax.models.heads.base import Head
 from aqa_jax.models.heads.panel import MIDDLE_THREE_VARIANCE
 
 FEATURES, HIDDEN = 1024, 6
@@ -73,10 +74,11 @@ def world(count: int, seed: int, *, one_difficulty: bool = False) -> dict[str, n
     return {name: value.astype(np.float32) for name, value in values.items()}
 
 
-def train(settings: HeadConfig, data: Mapping[str, np.ndarray], *, steps: int = STEPS, seed: int = 0) -> nnx.Module:
+def train(settings: HeadConfig, data: Mapping[str, np.ndarray], *, steps: int = STEPS, seed: int = 0) -> Head:
     """The head that ``settings`` describe, after ``steps`` of Adam on ``data``."""
     head = HEADS[settings.name](FEATURES, settings, data, nnx.Rngs(seed))
-    graph, parameters, constants = nnx.split(head, nnx.Param, ...)
+    graph, *groups = nnx.split(head, nnx.Param, ...)
+    parameters, constants = groups
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.cosine_decay_schedule(1e-3, steps)))
     arrays = {name: jnp.asarray(value) for name, value in data.items()}
 
@@ -98,7 +100,7 @@ def train(settings: HeadConfig, data: Mapping[str, np.ndarray], *, steps: int = 
     return nnx.merge(graph, parameters, constants)
 
 
-def figures(head: nnx.Module, validation: Mapping[str, np.ndarray], test: Mapping[str, np.ndarray]) -> dict[str, float]:
+def figures(head: Head, validation: Mapping[str, np.ndarray], test: Mapping[str, np.ndarray]) -> dict[str, float]:
     """What the module's docstring names, on ``test``."""
     predicted = {}
     for name, data in (("validation", validation), ("test", test)):

@@ -272,9 +272,7 @@ BROKEN = {
     "long text": b"I" + b"9" * 5000 + b"\n.",
     "too many arguments": b"c__builtin__\nset\n(]]tR.",
     "stack global of numbers": b"\x80\x04K\x01K\x02\x93.",
-    **{
-        f"length claim {op}": op + struct.pack("<I", 2**31 - 1) + b"ab." for op in (b"T", b"B", b"X", b"\x8b")
-    },
+    **{f"length claim {op}": op + struct.pack("<I", 2**31 - 1) + b"ab." for op in (b"T", b"B", b"X", b"\x8b")},
     **{f"length claim {op}": op + struct.pack("<Q", 2**62) + b"ab." for op in (b"\x8d", b"\x8e", b"\x96")},
 }
 

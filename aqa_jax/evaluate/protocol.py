@@ -7,17 +7,30 @@ trained on, they were seen in the same way, and the step was chosen by the same 
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from aqa_jax.train.run import Run
+from aqa_jax.config import Config
+from aqa_jax.data.video_store import VideoStore
 
 POINTS = {"mean": "the mean", "mode": "the mode", "sample": "one sample"}
 
 
-def protocol(run: "Run") -> str:
+class SetUp(Protocol):
+    """What a protocol is read from: a run before its first step."""
+
+    @property
+    def config(self) -> Config: ...  # noqa: D102
+
+    @property
+    def store(self) -> VideoStore: ...  # noqa: D102
+
+    @property
+    def rows(self) -> Mapping[str, np.ndarray]: ...  # noqa: D102
+
+
+def protocol(run: SetUp) -> str:
     """In words: data, splits, what predicts."""
     data, evaluate = run.config.data, run.config.evaluate
     validation = "none"
@@ -44,7 +57,7 @@ def protocol(run: "Run") -> str:
     return "; ".join(parts)
 
 
-def fingerprint(run: "Run") -> dict[str, Any]:
+def fingerprint(run: SetUp) -> dict[str, Any]:
     """What must be equal for two figures to be compared.
 
     The method (head, backbone, weights, optimizer, augmentation) has no part in it, nor has the seed: seeds of one
@@ -86,7 +99,7 @@ def fingerprint(run: "Run") -> dict[str, Any]:
     return {"id": digest(parts), "parts": parts}
 
 
-def _recalibrated(run: "Run") -> bool:
+def _recalibrated(run: SetUp) -> bool:
     return run.config.evaluate.recalibration == "validation" and run.config.data.validation_fraction > 0
 
 

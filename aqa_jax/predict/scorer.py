@@ -8,6 +8,7 @@ import numpy as np
 
 from aqa_jax import config as config_lib
 from aqa_jax.config import Config
+from aqa_jax.data import exemplar_keys
 from aqa_jax.errors import ConfigError
 from aqa_jax.evaluate.familiarity import Parts
 from aqa_jax.files import read_json
@@ -17,8 +18,8 @@ from aqa_jax.predict.predict import InputFormat
 from aqa_jax.predict.trust import Reported, Trust
 from aqa_jax.tasks.base import Batch, clip_window
 from aqa_jax.tasks.score import ScoreTask
-from aqa_jax.train import exemplars
 from aqa_jax.train.chosen import restore_chosen
+from aqa_jax.train.exemplars import known_difficulties
 from aqa_jax.train.run import TRAINED_ON, Run
 from aqa_jax.train.state import State
 
@@ -38,7 +39,7 @@ class RunScorer:
             raise ConfigError(f"{workdir} was trained with config.task={config.task}: it does not score videos.")
         self.run = Run(config)
         if self.run.paired:
-            exemplars.keys_of_new_videos(np.zeros(0), 0, config.head)  # Raises where it could not be done.
+            exemplar_keys.keys_of_new_videos(np.zeros(0), 0, config.head)  # Raises where it could not be done.
         self.trained_on = read_json(workdir / "trained_on.json", TRAINED_ON)
         self.selection, self._state = restore_chosen(self.run, workdir)
         self.trust = Trust.of_run(config, workdir, self.selection.step)
@@ -60,7 +61,7 @@ class RunScorer:
     @property
     def known_difficulties(self) -> tuple[float, ...] | None:
         """The difficulties that can be scored: those of exemplars; None: any."""
-        return exemplars.known_difficulties(self._state, self.run.config.head)
+        return known_difficulties(self._state, self.run.config.head)
 
     @property
     def input_format(self) -> InputFormat:
@@ -100,5 +101,5 @@ class RunScorer:
                 raise ConfigError("This head multiplies by the difficulty: give it, one for each video.")
             batch["difficulty"] = np.asarray(difficulty, np.float32)
         if self.run.paired:
-            batch[exemplars.COLUMN] = exemplars.keys_of_new_videos(difficulty, len(video), self.run.config.head)
+            batch[exemplar_keys.COLUMN] = exemplar_keys.keys_of_new_videos(difficulty, len(video), self.run.config.head)
         return jax.tree.map(np.asarray, self._distribution(self._state, batch))

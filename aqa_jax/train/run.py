@@ -11,14 +11,13 @@ from flax import nnx
 
 from aqa_jax import config as config_lib
 from aqa_jax.config import Config
-from aqa_jax.data import build, splits
+from aqa_jax.data import build, exemplar_keys, splits
 from aqa_jax.data.pipeline import eval_iterator, train_iterator
 from aqa_jax.data.video_store import VideoStore
 from aqa_jax.errors import ConfigError, DataError
 from aqa_jax.files import write_json
 from aqa_jax.models.adapters import TUNING
 from aqa_jax.tasks import make_task
-from aqa_jax.train import exemplars
 from aqa_jax.train import step as steps
 from aqa_jax.train.state import Assembler, State
 from aqa_jax.weights.adapter_file import group_fingerprint, video_fingerprint
@@ -45,7 +44,7 @@ class Run:
         self.config = config
         self.task = make_task(config)
         self.window = self.task.window
-        self.paired = exemplars.COLUMN in self.task.columns
+        self.paired = exemplar_keys.COLUMN in self.task.columns
         # Fingerprints of what the initial weights were trained on.
         self.inherited_groups: set[str] = set()
         self.assembler = Assembler(lambda: self.make_model(None), TUNING[config.train.trainable])
@@ -101,7 +100,7 @@ class Run:
         """
         if not self.paired:
             return {}
-        return {exemplars.COLUMN: exemplars.exemplar_keys(self.store.table, self.rows, self.config.head)}
+        return {exemplar_keys.COLUMN: exemplar_keys.exemplar_keys(self.store.table, self.rows, self.config.head)}
 
     def labels(self, split: str) -> dict[str, np.ndarray]:
         """The numeric columns of a split's videos and their ``row`` in the table, one array per column."""
@@ -141,7 +140,7 @@ class Run:
             batch_size=train.batch_size // jax.process_count(), seed=self.config.seed, crop_size=data.crop,
             flip=data.flip, random_crop=data.random_crop, threads=data.threads or None,
             process_index=jax.process_index(), process_count=jax.process_count(), shuffle_time=data.shuffle_time,
-            still=data.still, extra_columns=self.extra_columns, pair_keys=self.extra_columns.get(exemplars.COLUMN),
+            still=data.still, extra_columns=self.extra_columns, pair_keys=self.extra_columns.get(exemplar_keys.COLUMN),
         )  # fmt: skip
 
     def batches_of(self, split: str, rows: np.ndarray | None = None) -> eval_iterator:

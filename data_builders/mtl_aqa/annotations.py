@@ -107,12 +107,8 @@ def _find(raw_dir: Path, file: str) -> Path:
 def _read_dives(path: Path) -> dict[Key, dict[str, Any]]:
     raw = safe_pickle.load(path)
     needed = {"end_frame", "start_frame", "final_score", "difficulty"}
-    if not isinstance(raw, dict) or not all(
-        isinstance(dive, dict) and needed <= set(dive) for dive in raw.values()
-    ):
-        raise DataError(
-            f"{path}: not MTL-AQA's annotations (a dict of dicts with {', '.join(sorted(needed))})"
-        )
+    if not isinstance(raw, dict) or not all(isinstance(dive, dict) and needed <= set(dive) for dive in raw.values()):
+        raise DataError(f"{path}: not MTL-AQA's annotations (a dict of dicts with {', '.join(sorted(needed))})")
     dives = {}
     for key, dive in raw.items():
         plain = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in dive.items()}
@@ -142,9 +138,7 @@ def _check_splits(splits: dict[str, list[Key]], dives: dict[Key, Any], path: Pat
         listed = ", ".join(f"{dive_id(key)} ({' and '.join(where[key])})" for key in sorted(repeated))
         raise DataError(f"{path.parent}: dives listed more than once in the splits: {listed}")
     if unknown := sorted(key for key in counts if key not in dives):
-        raise DataError(
-            f"{path}: no annotation for {', '.join(map(dive_id, unknown))}, which the splits list"
-        )
+        raise DataError(f"{path}: no annotation for {', '.join(map(dive_id, unknown))}, which the splits list")
 
 
 def _excluded(exclude: list[str], splits: dict[str, list[Key]]) -> set[str]:
@@ -168,9 +162,7 @@ def _check_values(dives: dict[Key, dict[str, Any]], path: Path, require_judges: 
     def refuse(what: str, bad: list[Key]) -> None:
         if bad:
             listed = ", ".join(map(dive_id, sorted(bad)))
-            raise DataError(
-                f"{path}: {what}: {listed}; correct the file or leave them out with the option exclude"
-            )
+            raise DataError(f"{path}: {what}: {listed}; correct the file or leave them out with the option exclude")
 
     refuse("the score is not a number", [k for k, dive in dives.items() if not _finite(dive["final_score"])])
     refuse(

@@ -115,9 +115,7 @@ def _numbered(folder: Path) -> dict[int, str] | None:
     return numbers if 0 in numbers else {number - 1: name for number, name in numbers.items()}
 
 
-def _cut(
-    numbered: dict[int, str] | None, end: int, window: int, margin: int
-) -> tuple[tuple[str, ...], int] | str:
+def _cut(numbered: dict[int, str] | None, end: int, window: int, margin: int) -> tuple[tuple[str, ...], int] | str:
     """(names, eval_start), or what is missing."""
     if numbered is None:
         return "no folder"

@@ -111,24 +111,17 @@ def table_row(key: annotations.Key, dive: dict[str, Any], eval_start: int) -> di
 def report(found: annotations.Annotations) -> str:
     """What to know about the annotations, in a few lines."""
     traps = found.traps
-    lines = [
-        f"MTL-AQA: {found.file.name}: "
-        + ", ".join(f"{len(keys)} {name}" for name, keys in found.splits.items())
-    ]
+    lines = [f"MTL-AQA: {found.file.name}: " + ", ".join(f"{len(keys)} {name}" for name, keys in found.splits.items())]
     for fix in traps["corrected_judges"]:
         lines.append(f"  corrected: {fix['id']}, judge {fix['judge']}: {fix['from']} -> {fix['to']}")
     wrong = traps["inconsistent_scores"]
     if wrong:
         in_test = sum(dive["split"] == "test" for dive in wrong)
-        listed = ", ".join(
-            f"{dive['id']} ({dive['score']:g}, judges give {dive['from_judges']:g})" for dive in wrong
-        )
+        listed = ", ".join(f"{dive['id']} ({dive['score']:g}, judges give {dive['from_judges']:g})" for dive in wrong)
         lines.append(f"  kept, though the judges give another score: {len(wrong)} ({in_test} test): {listed}")
     if traps["zero_scores"]:
         lines.append(f"  score 0: {', '.join(traps['zero_scores'])}")
-    lines.append(
-        f"  annotated shorter than {annotations.WINDOW} frames: {traps['annotated_shorter_than_window']}"
-    )
+    lines.append(f"  annotated shorter than {annotations.WINDOW} frames: {traps['annotated_shorter_than_window']}")
     if traps["annotated_but_in_no_split"]:
         lines.append(f"  annotated but in neither split: {', '.join(traps['annotated_but_in_no_split'])}")
     if traps["excluded"]:

@@ -35,9 +35,7 @@ class Builder(VideoDatasetBuilder):
         """The videos of ``split``, by consecutive indices."""
         c = self.builder_config
         if c.height != c.width:
-            raise ConfigError(
-                f"frames are square here: got height {c.height}, width {c.width}; give one size"
-            )
+            raise ConfigError(f"frames are square here: got height {c.height}, width {c.width}; give one size")
         first, count = (0, c.train_videos) if split == "train" else (c.train_videos, c.test_videos)
         return [render.Spec(c.seed, first + k) for k in range(count)]
 

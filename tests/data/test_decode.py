@@ -56,9 +56,7 @@ def test_read_image(tmp_path):
     (tmp_path / "a.jpg").write_bytes(jpeg(picture()))
     cv2.imwrite(str(tmp_path / "a.png"), picture()[..., ::-1])
     np.testing.assert_array_equal(decode.read_image(tmp_path / "a.png"), picture())
-    np.testing.assert_array_equal(
-        decode.read_image(tmp_path / "a.jpg"), decode.decode_jpeg(jpeg(picture()), "")
-    )
+    np.testing.assert_array_equal(decode.read_image(tmp_path / "a.jpg"), decode.decode_jpeg(jpeg(picture()), ""))
     (tmp_path / "empty.jpg").touch()
     for name, message in (("none.jpg", "No such file"), ("empty.jpg", "is empty")):
         with pytest.raises(DecodeError, match=f"{name}: .*{message}"):
@@ -78,9 +76,7 @@ def test_video_frames_by_number():
     assert decode.count_frames(path) == 280
     everything = list(decode.iterate_frames(path, size=(32, 40)))
     wanted = np.array([[7, 279], [0, 7]])
-    np.testing.assert_array_equal(
-        decode.read_frames(path, wanted, size=(32, 40)), np.stack(everything)[wanted]
-    )
+    np.testing.assert_array_equal(decode.read_frames(path, wanted, size=(32, 40)), np.stack(everything)[wanted])
     assert decode.read_frames(path, np.array([3])).shape == (1, 256, 340, 3)
 
 
@@ -100,9 +96,7 @@ def test_damaged_video():
         lambda p: decode.read_frames(p, np.array([0])),
         lambda p: list(decode.iterate_frames(p)),
     ):
-        with pytest.raises(
-            DecodeError, match=r"corrupted\.mp4: damaged: 28 of 50 frames .* accept damaged videos"
-        ):
+        with pytest.raises(DecodeError, match=r"corrupted\.mp4: damaged: 28 of 50 frames .* accept damaged videos"):
             read(path)
     assert decode.count_frames(path, accept_damaged=True) == 28
     assert decode.read_frames(path, np.array([27]), size=(9, 16), accept_damaged=True).shape == (1, 9, 16, 3)

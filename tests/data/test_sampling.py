@@ -46,9 +46,7 @@ def test_too_few_frames():
         MTL.evaluate(105, eval_start=3)
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"window": 102}, {"clip_starts": ()}, {"clip_starts": (-1,)}, {"max_shift": -1}]
-)
+@pytest.mark.parametrize("wrong", [{"window": 102}, {"clip_starts": ()}, {"clip_starts": (-1,)}, {"max_shift": -1}])
 def test_impossible_windows(wrong):
     with pytest.raises(ConfigError):
         ClipWindow(**wrong)

@@ -21,13 +21,9 @@ def test_table(toy):
     table = toy.table
     assert len(table) == 16
     np.testing.assert_array_equal(table.rows("test"), np.arange(11, 16))
-    np.testing.assert_array_equal(
-        table.column("num_frames"), [render.num_frames(v) for v in [*range(11), *range(5)]]
-    )
+    np.testing.assert_array_equal(table.column("num_frames"), [render.num_frames(v) for v in [*range(11), *range(5)]])
     np.testing.assert_array_equal(table.column("difficulty")[:3], [np.nan, 2.1, np.nan])
-    np.testing.assert_array_equal(
-        table.column("judges")[:3], [[1, np.nan, np.nan], [1, 2, np.nan], [1, 2, 3]]
-    )
+    np.testing.assert_array_equal(table.column("judges")[:3], [[1, np.nan, np.nan], [1, 2, np.nan], [1, 2, 3]])
     assert table.column("name")[4] == "video 4" and table.row("test-2") == 13
     for wrong in (lambda: table.column("scores"), lambda: table.rows("val"), lambda: table.row("x")):
         with pytest.raises(DataError, match="the dataset has no"):

@@ -37,9 +37,7 @@ def pictures(tmp_path_factory):
     """120 numbered pictures, which the tests link to instead of writing their own."""
     folder = tmp_path_factory.mktemp("pictures")
     for number in range(120):
-        cv2.imwrite(
-            str(folder / f"{number:08d}.jpg"), image(number)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 100]
-        )
+        cv2.imwrite(str(folder / f"{number:08d}.jpg"), image(number)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 100])
     return folder
 
 
@@ -75,9 +73,7 @@ def few_dives(raw, annotations, pictures, **changes):
 
 
 def read(raw, data_dir, **options):
-    return VideoStore.open(
-        build("mtl_aqa", data_dir=data_dir, raw_dir=raw, options=SMALL | options, workers=0)
-    )
+    return VideoStore.open(build("mtl_aqa", data_dir=data_dir, raw_dir=raw, options=SMALL | options, workers=0))
 
 
 def test_everything_from_the_real_annotations(tmp_path, pictures, annotations, capfd):
@@ -88,17 +84,13 @@ def test_everything_from_the_real_annotations(tmp_path, pictures, annotations, c
     for video, dive in annotations:
         (raw / "frames" / f"{video:02d}_{dive:02d}").symlink_to(raw / "frames" / "shared")
     options = SMALL | {"window": 2, "margin": 0}
-    store = VideoStore.open(
-        build("mtl_aqa", data_dir=tmp_path / "data", raw_dir=raw, options=options, workers=2)
-    )
+    store = VideoStore.open(build("mtl_aqa", data_dir=tmp_path / "data", raw_dir=raw, options=options, workers=2))
     table = store.table
     train, test = table.rows("train"), table.rows("test")
     assert (len(train), len(test)) == (1059, 353)
     ids = table.column("id")
     assert len(set(ids)) == 1412 and not set(ids[train]) & set(ids[test])
-    assert set(table.column("group")) == {
-        f"{v:02d}" for v in (1, 2, 3, 4, 5, 6, 7, 9, 10, 13, 14, 17, 18, 22, 26)
-    }
+    assert set(table.column("group")) == {f"{v:02d}" for v in (1, 2, 3, 4, 5, 6, 7, 9, 10, 13, 14, 17, 18, 22, 26)}
     assert [ids[0], ids[1059]] == ["18_67", "26_04"]
 
     score, difficulty = table.column("score"), table.column("difficulty")
@@ -117,10 +109,7 @@ def test_everything_from_the_real_annotations(tmp_path, pictures, annotations, c
     assert traps["zero_scores"] == ["17_35", "17_164"]
     assert traps["annotated_shorter_than_window"] == 758
     said = capfd.readouterr().err
-    assert (
-        "corrected: 04_49, judge 3: 45.0 -> 4.5" in said
-        and "27 (8 test): 01_70 (18.15, judges give 37.95)" in said
-    )
+    assert "corrected: 04_49, judge 3: 45.0 -> 4.5" in said and "27 (8 test): 01_70 (18.15, judges give 37.95)" in said
     assert store.metadata["score_range"] == [0.0, 104.5]
 
 
@@ -189,9 +178,7 @@ def test_the_other_annotation_files(tmp_path, pictures, annotations, name, proto
     else:
         bare = read(raw, tmp_path / "data", annotation_file=f"info/{ORIGINAL}")
         assert bare.table.column("judges").shape == (5, 0)
-        with pytest.raises(
-            DataError, match="5 of 5 dives have no judge scores, and the option require_judges is set"
-        ):
+        with pytest.raises(DataError, match="5 of 5 dives have no judge scores, and the option require_judges is set"):
             read(raw, tmp_path / "data", annotation_file=f"info/{ORIGINAL}", require_judges=True)
 
 
@@ -286,9 +273,7 @@ def test_impossible_splits(tmp_path, annotations, pictures, splits, message):
 
 def test_a_pickle_is_never_executed(tmp_path):
     write_info(tmp_path / "info", {}, FEW)
-    (tmp_path / "info" / MUSDL).write_bytes(
-        b"cos\nsystem\n(S'touch " + str(tmp_path).encode() + b"/executed'\ntR."
-    )
+    (tmp_path / "info" / MUSDL).write_bytes(b"cos\nsystem\n(S'touch " + str(tmp_path).encode() + b"/executed'\ntR.")
     with pytest.raises(UnsafePickleError, match="system"):
         read(tmp_path, tmp_path / "data")
     assert not (tmp_path / "executed").exists()

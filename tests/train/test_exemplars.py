@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from aqa_jax import config as config_lib
+from aqa_jax.data.exemplar_keys import exemplar_keys
 from aqa_jax.data.video_store import VideoTable
 from aqa_jax.errors import ConfigError, DataError
 from aqa_jax.predict.scorer import RunScorer
@@ -14,7 +15,7 @@ from aqa_jax.train import imported, loop
 from aqa_jax.train.checkpoints import Checkpoints
 from aqa_jax.train.chosen import restore_chosen
 from aqa_jax.train.evaluation import predict_rows
-from aqa_jax.train.exemplars import exemplar_keys, known_difficulties, refreshed
+from aqa_jax.train.exemplars import known_difficulties, refreshed
 from aqa_jax.train.final import evaluate_run
 from aqa_jax.train.run import Run, restored_like
 from tests.tiny import STEPS, tiny_config

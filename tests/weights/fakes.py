@@ -80,9 +80,7 @@ def targets(width: float = 1.0, classes: int = 0, head: bool = False) -> dict[st
     return shapes
 
 
-def torch_state(
-    style: str, width: float = 1.0, classes: int = 400, counters: bool = True
-) -> dict[str, np.ndarray]:
+def torch_state(style: str, width: float = 1.0, classes: int = 400, counters: bool = True) -> dict[str, np.ndarray]:
     """A complete state dict as hassony2's or piergiaj's module has it."""
     norm = {"hassony2": "batch3d", "piergiaj": "bn"}[style]
     shapes: dict[str, tuple[int, ...]] = {}
@@ -90,9 +88,7 @@ def torch_state(
     for ours, hassony2, _, k, i, o in units(width):
         name = hassony2 if style == "hassony2" else ours.replace("/", ".")
         shapes[f"{name}.conv3d.weight"] = (o, i, k, k, k)
-        shapes |= {
-            f"{name}.{norm}.{leaf}": (o,) for leaf in ("weight", "bias", "running_mean", "running_var")
-        }
+        shapes |= {f"{name}.{norm}.{leaf}": (o,) for leaf in ("weight", "bias", "running_mean", "running_var")}
         if counters:
             state[f"{name}.{norm}.num_batches_tracked"] = np.array(7)
     logits = {"hassony2": "conv3d_0c_1x1", "piergiaj": "logits"}[style]
@@ -172,9 +168,7 @@ def deepmind_variables(width: float = 1.0, classes: int = 400) -> dict[str, np.n
             "moving_mean": "running_mean",
             "moving_variance": "running_var",
         }.items():
-            variables[f"{root}/batch_norm/{theirs}"] = state[f"{hassony2}.batch3d.{torchs}"][
-                None, None, None, None
-            ]
+            variables[f"{root}/batch_norm/{theirs}"] = state[f"{hassony2}.batch3d.{torchs}"][None, None, None, None]
     root = "RGB/inception_i3d/Logits/Conv3d_0c_1x1/conv_3d"
     variables[f"{root}/w"] = np.einsum("oithw->thwio", state["conv3d_0c_1x1.conv3d.weight"])
     variables[f"{root}/b"] = state["conv3d_0c_1x1.conv3d.bias"]

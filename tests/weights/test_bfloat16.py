@@ -13,6 +13,4 @@ def test_every_bit_pattern_equals_ml_dtypes(shape):
     assert (widened(bits).dtype, widened(bits).shape) == (np.float32, shape)
     # NaN's are compared by being NaN: the conversion may set their quiet bit.
     np.testing.assert_array_equal(widened(bits), expected)
-    np.testing.assert_array_equal(
-        widened(bits[..., ::2] if shape else bits), expected[..., ::2] if shape else expected
-    )
+    np.testing.assert_array_equal(widened(bits[..., ::2] if shape else bits), expected[..., ::2] if shape else expected)

@@ -36,9 +36,7 @@ def assert_torch_values(values, source, style):
         kernel = np.einsum("oithw->thwio", source[f"{name}.conv3d.weight"])
         np.testing.assert_array_equal(values[f"i3d/{ours}/conv/kernel"], kernel)
         for our_leaf, their_leaf in leaves.items():
-            np.testing.assert_array_equal(
-                values[f"i3d/{ours}/bn/{our_leaf}"], source[f"{name}.{norm}.{their_leaf}"]
-            )
+            np.testing.assert_array_equal(values[f"i3d/{ours}/bn/{our_leaf}"], source[f"{name}.{norm}.{their_leaf}"])
         checked += 5
     assert checked == 57 * 5
 
@@ -49,9 +47,7 @@ def test_the_fakes_are_the_published_network():
     assert sum(int(np.prod(shape)) for shape in trained.values()) == 12_287_264
     assert sum(i * o + o for i, o in fakes.HEAD.values()) == 295_554
     index = read_index(GOLDEN / "tf_checkpoint" / "deepmind_rgb_imagenet.index")
-    kernels = {
-        f"RGB/inception_i3d/{name}/conv_3d/w": (k, k, k, i, o) for _, _, name, k, i, o in fakes.units()
-    }
+    kernels = {f"RGB/inception_i3d/{name}/conv_3d/w": (k, k, k, i, o) for _, _, name, k, i, o in fakes.units()}
     assert kernels == {k: e.shape for k, e in index.items() if k.endswith("/w") and "Logits" not in k}
 
 
@@ -70,9 +66,7 @@ def test_torch_styles_and_wrappers(style, prefix, request):
     np.testing.assert_array_equal(values["i3d/logits/bias"], source[f"{logits}.conv3d.bias"])
     assert report.style == style
     assert len(report.used) == 57 * 5 + 2
-    assert {key for key, _, _ in report.dropped} == {
-        key for key in wrapped if key.endswith("num_batches_tracked")
-    }
+    assert {key for key, _, _ in report.dropped} == {key for key in wrapped if key.endswith("num_batches_tracked")}
     assert all(value.dtype == np.float32 and value.flags.c_contiguous for value in values.values())
 
 
@@ -120,9 +114,7 @@ def test_deepmind_variables(hassony2):
         expected = np.ones(targets[target]) if target.endswith("/scale") else theirs[target]
         np.testing.assert_array_equal(values[target], expected)
     assert len(report.used) == 230
-    assert [target for target, _ in report.filled] == [
-        target for target in targets if target.endswith("/scale")
-    ]
+    assert [target for target, _ in report.filled] == [target for target in targets if target.endswith("/scale")]
     assert "no scale" in report.table()
 
 
@@ -213,18 +205,13 @@ def test_a_leaf_the_model_does_not_have(piergiaj):
     targets = fakes.targets(WIDTH)
     del targets["i3d/Mixed_4c/b1b/bn/var"]
     message = fails(piergiaj, targets)
-    assert (
-        "Mixed_4c.b1b.bn.running_var belongs to i3d/Mixed_4c/b1b/bn/var, which the model does not have"
-        in message
-    )
+    assert "Mixed_4c.b1b.bn.running_var belongs to i3d/Mixed_4c/b1b/bn/var, which the model does not have" in message
 
 
 def test_two_tensors_for_one_leaf(piergiaj):
     source = piergiaj | {"module.Mixed_3b.b0.bn.bias": piergiaj["Mixed_3b.b0.bn.bias"]}
     message = fails(source, fakes.targets(WIDTH))
-    assert (
-        "module.Mixed_3b.b0.bn.bias and Mixed_3b.b0.bn.bias both belong to i3d/Mixed_3b/b0/bn/bias" in message
-    )
+    assert "module.Mixed_3b.b0.bn.bias and Mixed_3b.b0.bn.bias both belong to i3d/Mixed_3b/b0/bn/bias" in message
 
 
 def test_a_wrong_shape_names_both(piergiaj):
@@ -288,9 +275,7 @@ def test_styles_are_told_apart(hassony2, piergiaj):
     assert detect_style(piergiaj) == "piergiaj"
     assert detect_style(fakes.deepmind_variables(WIDTH)) == "deepmind"
     assert "several key styles (hassony2, piergiaj)" in fails(hassony2 | piergiaj, fakes.targets(WIDTH))
-    assert "no I3D among the file's 1 tensors ('layer1.0.conv1.weight'" in fails(
-        {"layer1.0.conv1.weight": 1}, {}
-    )
+    assert "no I3D among the file's 1 tensors ('layer1.0.conv1.weight'" in fails({"layer1.0.conv1.weight": 1}, {})
     assert "unknown key style 'keras'" in fails(piergiaj, {}, kind="keras")
 
 

@@ -57,9 +57,7 @@ def test_any_root_folder_and_both_containers(write, tmp_path):
     path = tmp_path / "a.pth"
     write(path, OrderedDict(tensors(arrays)))
     read = read_torch(path)
-    assert all(
-        np.array_equal(read[key], arrays[key]) and read[key].dtype == arrays[key].dtype for key in arrays
-    )
+    assert all(np.array_equal(read[key], arrays[key]) and read[key].dtype == arrays[key].dtype for key in arrays)
     write_zip(path, tensors(arrays), root="deep/er")
     assert sorted(read_torch(path)) == ["fc1.weight", "n"]
 
@@ -223,9 +221,7 @@ def test_legacy_headers_are_checked(options, says, tmp_path):
 
 def test_a_storage_of_two_sizes(tmp_path):
     other = Storage("0", "DoubleStorage", 3, FLOATS.raw)
-    write_legacy(
-        tmp_path / "bad.pth", {"a": Tensor(FLOATS, 0, (2,), (1,)), "b": Tensor(other, 0, (2,), (1,))}
-    )
+    write_legacy(tmp_path / "bad.pth", {"a": Tensor(FLOATS, 0, (2,), (1,)), "b": Tensor(other, 0, (2,), (1,))})
     with pytest.raises(WeightsError, match="declared twice"):
         read_torch(tmp_path / "bad.pth")
 

@@ -85,9 +85,7 @@ class _Pickler(pickle._Pickler):
             self.save_reduce(Name("collections", "OrderedDict"), (items,), obj=obj)
         elif self.python2 and isinstance(obj, Tensor):
             size = Reduced(Name("torch", "Size"), (tuple(obj.shape),))
-            self.save_reduce(
-                Name("torch._utils", "_rebuild_tensor"), (obj.storage, obj.offset, size, obj.strides)
-            )
+            self.save_reduce(Name("torch._utils", "_rebuild_tensor"), (obj.storage, obj.offset, size, obj.strides))
         elif isinstance(obj, Reduced):
             self.save_reduce(obj.function, obj.args)
         elif isinstance(obj, Tensor):
