@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from matplotlib.figure import Figure
 from scipy import stats
@@ -126,8 +127,8 @@ def draw(path: Path, found: dict[str, list[dict[str, Any]]]) -> None:
         panel.plot(values["true_sigma"], values["rmse"], "s", color=GREY, markersize=4, label="actual error (RMS)")
         panel.plot(values["true_sigma"], values["sigma"], "o-", color=BLUE, markersize=4, label="predicted σ")
         panel.set_title(TITLES[head], fontsize=10)
-        panel.set_ylim(bottom=0)
         panel.grid(alpha=0.3)
+    axes[0].set_ylim(bottom=0)  # shared by all, once all are drawn
     axes[0].legend(fontsize=8, frameon=False)
     figure.supxlabel("true σ of the judges' score, tenths of the test dives (score points)", fontsize=9)
     figure.supylabel("score points", fontsize=9)
@@ -168,7 +169,10 @@ def main() -> None:
     lines = ["| head | " + " | ".join(COLUMNS.values()) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
     table = "\n".join(lines + [row(head, seeds) for head, seeds in found.items()]) + "\n"
     (study / "table.md").write_text(table)
-    write_json(study / "study.json", {"seeds": arguments.seeds, "keys": arguments.key, "heads": found})
+    device = jax.devices()[0].device_kind
+    write_json(
+        study / "study.json", {"device": device, "seeds": arguments.seeds, "keys": arguments.key, "heads": found}
+    )
     draw(study / "study.png", found)
     print(table)
 
