@@ -110,7 +110,7 @@ def test_real_videos_are_scored_and_a_damaged_one_is_answered_in_words(whole, tm
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--mode", "predict", "--input", str(VIDEOS)], "multiplies by the difficulty"),
+        (["--mode", "predict", "--input", str(VIDEOS)], "needs the difficulty of the action"),
         (["--mode", "predict"], "needs --input"),
         (["--mode", "predict", "--input", "no_such_folder"], "no_such_folder does not exist"),
         (["--mode", "evaluate", "--config.data.shuffle_time=True"], "Name a folder for the result with --output"),
