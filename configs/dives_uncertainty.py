@@ -7,10 +7,9 @@
 
 12,000 dives to train and validate on, whose judges' standard deviation lies between .15 and 2.5 points and is seen in
 the frames as mist; 1,500 test dives by other divers. ``start`` trains I3D from the quickstart's starter on the judges'
-marks: squared error for their mean, and how far they lie apart. A backbone that has learnt the mean alone has no mist
-left in its features (a linear probe reads the judges' noise from them at a rank correlation of .14). Every other word
-is a head, trained from there together with I3D: does it use what is there? scripts/uncertainty_study.py runs them all
-and makes the table of docs/uncertainty.md.
+marks: squared error for their mean, and how far they lie apart, for a backbone that learns the mean alone loses the
+mist. Every other word is a head, trained from there together with I3D: does it use what is there?
+scripts/uncertainty_study.py runs them all and makes the table of docs/uncertainty.md.
 """
 
 from ml_collections import ConfigDict

@@ -230,6 +230,7 @@ def guarded(config: Config, workdir: Path) -> int:
         _write_error(workdir, f"{type(error).__name__}: {error}\n")
         return 1
     except Exception:
+        # A fault of any kind ends this run alone: it is kept whole, the exit code says so, and the others go on.
         _write_error(workdir, traceback.format_exc())
         return 1
     return 0
