@@ -72,7 +72,6 @@ def alive(pid):
         return False
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for processes in /proc")
 def test_killed_at_random_it_ends_in_the_same_table(whole, tmp_path):
     run = tmp_path / "run"
     first, second = run / "fold_test" / "seed_0", run / "fold_test" / "seed_1"
@@ -87,7 +86,8 @@ def test_killed_at_random_it_ends_in_the_same_table(whole, tmp_path):
         process = crossval(tmp_path)
         wait_for(condition, process)
         time.sleep(random.uniform(0, 0.5) if number == signal.SIGKILL else 0)
-        workers = children(process.pid)
+        # Without /proc the files alone can tell whether a worker lived on.
+        workers = children(process.pid) if Path("/proc/self/task").exists() else []
         process.send_signal(number)
         code, _, err = finish(process)
         assert code == -number or (code == 143 and "the same command goes on" in err), err[-2000:]
