@@ -5,6 +5,7 @@ with. jax is only asked where the benchmark itself has imported it.
 """
 
 import importlib.metadata
+import json
 import os
 import platform
 import statistics
@@ -29,11 +30,14 @@ def write(path_or_name: str | os.PathLike[str], content: Mapping[str, Any]) -> P
 
     A bare name stands for ``benchmarks/results/NAME.json``.
     """
-    path = Path(path_or_name)
-    if path.suffix != ".json":
-        path = RESULTS / f"{path}.json"
+    path = _path(path_or_name)
     write_json(path, {"machine": machine(), **content})
     return path
+
+
+def _path(path_or_name: str | os.PathLike[str]) -> Path:
+    path = Path(path_or_name)
+    return path if path.suffix == ".json" else RESULTS / f"{path}.json"
 
 
 def machine() -> dict[str, Any]:
@@ -160,3 +164,13 @@ def markdown(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     lines.append(["---"] * len(lines[0]))
     lines += [[f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def read(path_or_name: str | os.PathLike[str]) -> dict[str, Any]:
+    """What :func:`write` wrote there before, without its ``machine``; empty if nothing."""
+    path = _path(path_or_name)
+    if not path.exists():
+        return {}
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content.pop("machine", None)
+    return content

@@ -1,0 +1,338 @@
+"""The network and its training steps in aqa_jax and in PyTorch, in one process and in turn.
+
+    python benchmarks/against_torch.py [--sizes 1x16x224 ...] [--modes fwd all ad] [--rounds N] [--threads N]
+    python benchmarks/against_torch.py --markdown
+
+Needs requirements-benchmark.txt. Figures go to benchmarks/results/against_torch.json; with --sizes or --modes only the
+rows that were run change. A size is BATCHxFRAMESxSIDE, with @WIDTH for a narrower network. Modes: fwd (features by the
+running statistics), all (loss = sum of the features, gradients of every parameter), ad (3D-Adapters in every block,
+gradients of these alone). float32, and the kernels that config.model.kernels=auto chooses. PyTorch runs the same
+function (checked first, values and gradients) in its default layout and in channels_last_3d.
+
+On a GPU the training steps of two papers are timed instead (benchmarks/torch_steps.py): bfloat16, PyTorch under AMP and
+torch.compile.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+REPO = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPO))
+from benchmarks import memory, report  # noqa: E402
+
+SIZES = (
+    "1x16x224", "2x16x224", "1x32x224", "2x16x64",
+    "2x16x32@.25", "2x16x64@.25", "8x16x32@.25", "8x16x64@.25",
+)  # fmt: skip
+MODES = ("fwd", "all", "ad")
+# Compile time and memory: where the limits that we set ourselves are.
+DEEP = (("1x16x224", "all"), ("1x16x224", "ad"), ("2x16x224", "all"))
+# torch's OpenMP threads spin for some milliseconds after a parallel region, and jax's for less: without a rest the one
+# that comes second shares its cores with them. Longer rests change no ratio.
+PAUSE = 0.03
+FORWARD_TOLERANCE, GRADIENT_TOLERANCE = 1e-4, 2e-2
+
+
+class Size(NamedTuple):
+    """The shape of a batch of clips, and the width of the network."""
+
+    batch: int
+    frames: int
+    side: int
+    width: float
+
+    @classmethod
+    def parse(cls, text: str) -> "Size":
+        """From ``2x16x64@.25``."""
+        shape, _, width = text.partition("@")
+        batch, frames, side = map(int, shape.split("x"))
+        return cls(batch, frames, side, float(width or 1))
+
+
+def rounds_of(size: Size) -> int:
+    """Timed calls of each: more of what is quick."""
+    return 5 if size.side > 64 else 9 if size.width > 0.5 else 25
+
+
+def our_model(size: Size, mode: str) -> tuple[Any, dict[str, Any]]:
+    """Assembler and groups of the backbone alone, with statistics and shifts that a wrong layout would not survive."""
+    import jax
+    import numpy as np
+    from flax import nnx
+
+    from aqa_jax import config as config_lib
+    from aqa_jax.models.adapters import TUNING
+    from aqa_jax.tasks.base import make_backbone
+    from aqa_jax.train.state import Assembler, flat, with_values
+
+    config = config_lib.default_config()
+    config.model.dialect, config.model.width, config.model.dtype = "pecop", size.width, "float32"
+    config.adapter.kind = "3d" if mode == "ad" else "none"
+    resolved = config_lib.resolve(config)
+    trained = TUNING["adapters" if mode == "ad" else "all"]
+    assembler = Assembler(lambda: make_backbone(resolved, nnx.Rngs(0), None), trained)
+    groups = jax.jit(assembler.init)()
+    rng = np.random.default_rng(0)
+    values = {}
+    for path, leaf in flat(groups).items():
+        if path.endswith(("bn/scale", "bn/var", "adapter/scale")):
+            values[path] = rng.uniform(0.5, 1.5, leaf.shape).astype(np.float32)
+        elif path.endswith(("bn/bias", "bn/mean")):
+            values[path] = rng.normal(0, 0.1, leaf.shape).astype(np.float32)
+    return assembler, with_values(groups, values)
+
+
+def our_function(size: Size, mode: str) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    """The jitted function, its arguments but the video, and the parameter groups."""
+    import jax
+
+    assembler, groups = our_model(size, mode)
+    if mode == "fwd":
+        return jax.jit(lambda groups, video: assembler.merge(groups)(video)), (groups,), groups
+    rest = {name: group for name, group in groups.items() if name != "trainable"}
+
+    def loss(trainable: Any, rest: Any, video: jax.Array) -> tuple[jax.Array, jax.Array]:
+        features = assembler.merge({**rest, "trainable": trainable})(video)
+        return features.sum(), features
+
+    return jax.jit(jax.value_and_grad(loss, has_aux=True)), (groups["trainable"], rest), groups
+
+
+def video_of(size: Size) -> Any:
+    """Normalised frames [B, T, H, W, 3] float32."""
+    import numpy as np
+
+    return np.random.default_rng(1).standard_normal((size.batch, size.frames, size.side, size.side, 3), np.float32)
+
+
+def torch_functions(size: Size, mode: str, values: dict[str, Any], layout: str) -> tuple[Any, Callable[[], Any]]:
+    """The module in ``layout``, and a function that runs ``mode`` and returns the features."""
+    import torch
+
+    from benchmarks import torch_i3d
+
+    memory_format = torch.channels_last_3d if layout == "channels_last" else torch.contiguous_format
+    module = torch_i3d.I3D(size.width, adapted=mode == "ad").eval()
+    torch_i3d.load(module, values)
+    module = module.to(memory_format=memory_format)
+    if mode == "ad":
+        torch_i3d.train_only_adapters(module)
+    video = torch.from_numpy(video_of(size)).permute(0, 4, 1, 2, 3).contiguous(memory_format=memory_format)
+
+    def forward() -> Any:
+        with torch.inference_mode():
+            return module(video)
+
+    def step() -> Any:
+        for parameter in module.parameters():
+            parameter.grad = None
+        features = module(video)
+        features.sum().backward()
+        return features.detach()
+
+    return module, forward if mode == "fwd" else step
+
+
+def disagreement(mode: str, ours: Any, module: Any, theirs: Any) -> dict[str, float]:
+    """How far both are apart: the features' largest error, and that of the gradient as one long vector.
+
+    Raises:
+      SystemExit: they are not the same function.
+    """
+    import numpy as np
+
+    from aqa_jax.train.state import flat
+    from benchmarks import torch_i3d
+
+    features = np.asarray(ours if mode == "fwd" else ours[0][1])
+    error = np.abs(features - theirs.numpy()).max()
+    found = {"features_abs": float(error), "features_rel": float(error / np.abs(features).max())}
+    if mode != "fwd":
+        parameters = dict(module.named_parameters())
+        square, norm, met = 0.0, 0.0, set()
+        for path, value in flat({"trainable": ours[1]}, ("trainable",)).items():
+            name, array = torch_i3d.converted(path, value)
+            gradient = parameters[name].grad.numpy()
+            square += float(np.square(array - gradient, dtype=np.float64).sum())
+            norm += float(np.square(gradient, dtype=np.float64).sum())
+            met.add(name)
+        found["gradient_rel"] = (square / norm) ** 0.5
+        if met != {name for name, parameter in parameters.items() if parameter.grad is not None}:
+            sys.exit(f"{mode}: the two do not train the same parameters.")
+    # Written so that NaN fails it.
+    agree = found["features_rel"] <= FORWARD_TOLERANCE and found.get("gradient_rel", 0.0) <= GRADIENT_TOLERANCE
+    if not agree:
+        sys.exit(f"{mode}: aqa_jax and torch disagree, so nothing is timed: {found}")
+    return found
+
+
+def compare(text: str, mode: str, rounds: int | None, peak: float) -> dict[str, Any]:
+    """Checks and times one mode of one size."""
+    import jax
+
+    from aqa_jax.train.state import flat
+    from benchmarks.work import flops
+
+    size = Size.parse(text)
+    function, arguments, groups = our_function(size, mode)
+    video = jax.numpy.asarray(video_of(size))
+    started = time.perf_counter()
+    compiled = function.lower(*arguments, video).compile()
+    compile_s = time.perf_counter() - started
+    calls: dict[str, Callable[[], Any]] = {"ours": lambda: jax.block_until_ready(compiled(*arguments, video))}
+    found: dict[str, dict[str, float]] = {}
+    for layout in ("default", "channels_last"):
+        module, run = torch_functions(size, mode, flat(groups), layout)
+        found[layout] = disagreement(mode, calls["ours"](), module, run())
+        calls[f"torch_{layout}"] = run
+    times = report.interleaved(calls, rounds or rounds_of(size), pause=PAUSE)
+    work = flops(mode, *size)  # type: ignore[arg-type]
+    seconds = report.medians(times)
+    return {
+        "rounds": len(times["ours"]),
+        "seconds": seconds,
+        "ours_over_torch": report.ratio(times["ours"], times["torch_default"]),
+        "ours_over_torch_channels_last": report.ratio(times["ours"], times["torch_channels_last"]),
+        "gflop": work / 1e9,
+        "gflops_per_s": {name: work / s / 1e9 for name, s in seconds.items()},
+        "share_of_matmul_peak": {name: work / s / peak for name, s in seconds.items()},
+        "compile_or_cache_s": compile_s,
+        "disagreement": found,
+        "commit": report.commit(),
+    }
+
+
+def child(kind: str, text: str, mode: str, threads: int) -> None:
+    """Prints what one fresh process measures, as JSON: a step's memory, and ours' compile time."""
+    size, found = Size.parse(text), {}
+    if kind == "ours":
+        import jax
+
+        function, arguments, _ = our_function(size, mode)
+        video = jax.numpy.asarray(video_of(size))
+        started = time.perf_counter()
+        compiled = function.lower(*arguments, video).compile()
+        found["compile_s"] = time.perf_counter() - started
+        found["temporary_mb"] = compiled.memory_analysis().temp_size_in_bytes / 2**20
+
+        def run() -> Any:
+            return jax.block_until_ready(compiled(*arguments, video))
+    else:
+        import torch
+
+        from aqa_jax.train.state import flat
+
+        torch.set_num_threads(threads)
+        _, groups = our_model(size, mode)
+        _, run = torch_functions(size, mode, flat(groups), kind)
+    found |= memory.peak(lambda: [run() for _ in range(3)])
+    print(json.dumps(found))
+
+
+def deep(text: str, mode: str, threads: int) -> dict[str, Any]:
+    """Compile time, cold and from the persistent cache, and peak memory: each from a process of its own."""
+
+    def run(kind: str, cache: str) -> dict[str, float]:
+        command = [sys.executable, __file__, "--child", kind, "--sizes", text, "--modes", mode]
+        environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": cache}
+        done = subprocess.run([*command, "--threads", str(threads)], env=environment, capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(f"{' '.join(command)} failed:\n{done.stderr}")
+        return json.loads(done.stdout.splitlines()[-1])
+
+    with tempfile.TemporaryDirectory() as cache:
+        cold, warm = run("ours", cache), run("ours", cache)
+        torch = {f"torch_{layout}": run(layout, cache) for layout in ("default", "channels_last")}
+    result: dict[str, Any] = {
+        "compile_cold_s": cold["compile_s"],
+        "compile_cached_s": warm.pop("compile_s"),
+        "memory": {"how": memory.HOW, "ours": warm, **torch},
+        "commit": report.commit(),
+    }
+    if "step_mb" in warm:
+        result["memory"]["ours_over_torch"] = {name: warm["step_mb"] / m["step_mb"] for name, m in torch.items()}
+    return result
+
+
+def as_markdown(results: dict[str, Any]) -> str:
+    """The tables of docs/speed.md."""
+    names = ("ours", "torch_default", "torch_channels_last")
+    rows = []
+    for text, modes in results["rows"].items():
+        for mode, row in modes.items():
+            ratio, default = row["ours_over_torch_channels_last"], row["ours_over_torch"]
+            rows.append([
+                text, mode, *(1e3 * row["seconds"][name] for name in names),
+                default["median"], f"**{ratio['median']:.2f}** ({ratio['min']:.2f} to {ratio['max']:.2f})",
+                f"{100 * row['share_of_matmul_peak']['ours']:.0f} %",
+                f"{100 * row['share_of_matmul_peak']['torch_channels_last']:.0f} %",
+            ])  # fmt: skip
+    header = ["clips", "mode", "ours, ms", "torch, ms", "torch channels_last, ms", "ours / torch",
+              "ours / torch channels_last (rounds)", "of peak", "torch channels_last"]  # fmt: skip
+    tables = [report.markdown(header, rows)]
+    rows = []
+    for text, modes in results.get("deep", {}).items():
+        for mode, row in modes.items():
+            steps = [
+                row["memory"][name].get("step_mb", "–") for name in ("ours", "torch_default", "torch_channels_last")
+            ]
+            rows.append([text, mode, row["compile_cold_s"], row["compile_cached_s"], *steps])
+    header = ["clips", "mode", "compile cold, s", "from the cache, s", "memory of a step, MB: ours", "torch",
+              "torch channels_last"]  # fmt: skip
+    return "\n\n".join([*tables, report.markdown(header, rows)] if rows else tables)
+
+
+def main() -> None:
+    """Run what is asked for, and merge it into the file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", nargs="+", default=list(SIZES))
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
+    parser.add_argument("--rounds", type=int, help="timed calls of each (default: 5 to 25, by size)")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--no-deep", action="store_true", help="neither memory nor compile time")
+    parser.add_argument("--out", default="against_torch")
+    parser.add_argument("--markdown", action="store_true", help="print the tables of the file; run nothing")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.markdown:
+        print(as_markdown(report.read(arguments.out)))
+        return
+    # Before either library counts the cores.
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.threads])
+    if arguments.child:
+        child(arguments.child, arguments.sizes[0], arguments.modes[0], arguments.threads)
+        return
+    import jax
+    import torch
+
+    torch.set_num_threads(arguments.threads)
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", os.path.expanduser("~/.cache/aqa_jax/xla"))
+    peak = report.matmul_peak()
+    results = report.read(arguments.out)
+    results |= {"matmul_peak_gflops_per_s": peak / 1e9, "pause_s": PAUSE, "threads": arguments.threads}
+    for text in arguments.sizes:
+        for mode in arguments.modes:
+            row = report.rounded(compare(text, mode, arguments.rounds, peak))
+            results.setdefault("rows", {}).setdefault(text, {})[mode] = row
+            print(text, mode, json.dumps({k: row[k] for k in ("seconds", "ours_over_torch_channels_last")}), flush=True)
+            report.write(arguments.out, results)
+    for text, mode in DEEP:
+        if text in arguments.sizes and mode in arguments.modes and not arguments.no_deep:
+            row = report.rounded(deep(text, mode, arguments.threads))
+            results.setdefault("deep", {}).setdefault(text, {})[mode] = row
+            print(text, mode, json.dumps(row), flush=True)
+            report.write(arguments.out, results)
+    print(as_markdown(results))
+
+
+if __name__ == "__main__":
+    main()
