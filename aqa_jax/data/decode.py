@@ -6,7 +6,7 @@ JPEG, or does not decode. The records of a dataset carry checksums of their own.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,10 +18,11 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 import cv2
 import numpy as np
 
-from aqa_jax.errors import DecodeError
+from aqa_jax.errors import AqaError, DecodeError
 
 __all__ = [
     "check_video",
+    "choose_and_read",
     "count_frames",
     "cv2",
     "decode_jpeg",
@@ -34,6 +35,7 @@ __all__ = [
 
 PathLike = str | os.PathLike[str]
 Size = tuple[int, int]  # height, width in pixels
+Box = tuple[int, int, int, int]  # top, left, height, width in pixels
 # Containers count a few frames that never come out (edit lists, a rounded duration); damage costs more
 # than that.
 _MISSING_SHARE = 0.05
@@ -169,21 +171,65 @@ def read_frames(
     wanted, inverse = np.unique(indices, return_inverse=True)
     if not len(wanted) or wanted[0] < 0:
         raise DecodeError(f"{path}: impossible frame numbers {indices}")
-    kept: list[np.ndarray] = []
     with _opened(path) as capture:
-        count = 0
-        while capture.grab():
-            if len(kept) < len(wanted) and count == wanted[len(kept)]:
-                ok, frame = capture.retrieve()
-                if not ok:
-                    break
-                frame = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-                kept.append(frame if size is None else resize(frame, size))
-            count += 1
+        kept, count = _kept(capture, wanted, size, None)
         _check_count(path, capture, count, accept_damaged)
     if len(kept) < len(wanted):
         raise DecodeError(f"{path}: frame {wanted[len(kept)]} asked for, the video has {count}")
     return np.stack(kept)[inverse.reshape(indices.shape)]
+
+
+def choose_and_read(
+    path: PathLike, choose: Callable[[int], np.ndarray], *, size: Size | None = None, crop: Box | None = None
+) -> tuple[np.ndarray, int]:
+    """`read_frames` of what `choose` makes of the number of frames, and that number; cut to `crop` after resizing.
+
+    One pass where the container counts its frames rightly, as most do. A count is never believed: where another number
+    of frames decodes, the frames are chosen and read again.
+
+    Raises:
+      DecodeError: as `read_frames`.
+      Whatever `choose` raises for the true number of frames.
+    """
+    with _opened(path) as capture:
+        claimed = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        try:
+            indices = np.asarray(choose(claimed))
+        except AqaError:
+            # The true number may be another.
+            indices = np.zeros(0, np.int64)
+        wanted, inverse = np.unique(indices, return_inverse=True)
+        kept, count = _kept(capture, wanted, size, crop)
+        _check_count(path, capture, count, False)
+    if count != claimed or not kept:
+        indices = np.asarray(choose(count))
+        wanted, inverse = np.unique(indices, return_inverse=True)
+        with _opened(path) as capture:
+            kept, _ = _kept(capture, wanted, size, crop)
+    if len(kept) < len(wanted):
+        raise DecodeError(f"{path}: frame {wanted[len(kept)]} asked for, the video has {count}")
+    return np.stack(kept)[inverse.reshape(indices.shape)], count
+
+
+def _kept(
+    capture: cv2.VideoCapture, wanted: np.ndarray, size: Size | None, crop: Box | None
+) -> tuple[list[np.ndarray], int]:
+    """The frames `wanted` (ascending numbers) as far as they come, and how many frames there are."""
+    kept: list[np.ndarray] = []
+    count = 0
+    while capture.grab():
+        if len(kept) < len(wanted) and count == wanted[len(kept)]:
+            ok, frame = capture.retrieve()
+            if not ok:
+                break
+            # The small frame's channels are swapped sooner than the large one's.
+            frame = frame if size is None else resize(frame, size)
+            if crop is not None:
+                top, left, height, width = crop
+                frame = frame[top : top + height, left : left + width]
+            kept.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
+        count += 1
+    return kept, count
 
 
 def write_video(path: PathLike, frames: Iterable[np.ndarray], fps: float = 25.0) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from aqa_jax.data import decode
 from aqa_jax.data.sampling import ClipWindow
-from aqa_jax.errors import DataError
+from aqa_jax.errors import DataError, DecodeError
 
 
 @dataclass(frozen=True)
@@ -56,18 +56,20 @@ def read_clips(
 ) -> VideoClips:
     """Decodes a file into clips as the training data were made: resized, cropped in the centre.
 
-    Memory is that of the chosen frames at `frame_size`, however long the file. Sizes are (height, width).
+    Memory is that of the chosen frames at `crop_size`, however long the file. Sizes are (height, width).
 
     Raises:
       DecodeError: not a video, or damaged.
       DataError: fewer than two frames.
     """
-    num_frames = decode.count_frames(path)
+    (height, width), (rows, columns) = frame_size, crop_size
+    crop = (height - rows) // 2, (width - columns) // 2, rows, columns
     try:
-        frames, tempo = choose_frames(num_frames, window)
+        video, num_frames = decode.choose_and_read(
+            path, lambda count: choose_frames(count, window)[0], size=frame_size, crop=crop
+        )
+    except DecodeError:
+        raise
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
-    video = decode.read_frames(path, frames, size=frame_size)
-    top, left = ((whole - part) // 2 for whole, part in zip(frame_size, crop_size, strict=True))
-    video = video[..., top : top + crop_size[0], left : left + crop_size[1], :]
-    return VideoClips(np.ascontiguousarray(video), num_frames, tempo)
+    return VideoClips(video, num_frames, choose_frames(num_frames, window)[1])
