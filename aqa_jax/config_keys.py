@@ -62,6 +62,12 @@ class DataConfig:
     )
     repeats: int = _key(1, "times that an epoch goes through the training videos (PECoP: 20)", low=1)
     threads: int = _key(0, "reader threads; 0 for one per core", low=0)
+    cache_mb: int = _key(
+        -1,
+        "megabytes of decoded frames kept in memory: those of evaluated videos, and of training videos too where "
+        "all fit; 0: none; -1: up to a quarter of the memory that is free at the start",
+        low=-1,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

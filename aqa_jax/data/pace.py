@@ -77,6 +77,10 @@ class PaceWindow:
             position = position + step if position + step < num_frames else 0
         return np.array(positions, np.int64)[None]
 
+    def reach(self, num_frames: np.ndarray) -> np.ndarray:
+        """All frames of each video: a clip may start anywhere."""
+        return num_frames
+
     def draw(self, num_frames: int, rng: np.random.Generator) -> tuple[np.ndarray, tuple[int, int]]:
         """A random clip: frame numbers int64 [1, T], and the classes of segment and pace."""
         return self._clip(num_frames, int(rng.integers(self.segments)), int(rng.integers(len(self.paces))), rng)

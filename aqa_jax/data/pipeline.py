@@ -14,6 +14,7 @@ import grain
 import numpy as np
 
 from aqa_jax.data import cores
+from aqa_jax.data.frame_cache import FrameCache
 from aqa_jax.data.sampling import Sampler
 from aqa_jax.data.video_store import VideoStore
 from aqa_jax.errors import ConfigError, DataError
@@ -54,6 +55,7 @@ def train_iterator(
     extra_columns: Mapping[str, np.ndarray] | None = None,
     pair_keys: np.ndarray | None = None,
     buffer_bytes: int = BUFFER_BYTES,
+    cache: FrameCache | None = None,
 ) -> grain.DatasetIterator:
     """Endless shuffled batches of one process; saved and restored with
     `grain.checkpoint.CheckpointSave/Restore`.
@@ -84,6 +86,7 @@ def train_iterator(
       extra_columns: numbers [table] that the table does not have, by name; in `columns` they go before it.
       pair_keys: [table], what partners share; batch_size is even then.
       buffer_bytes: limit of the batches decoded ahead; at least one is.
+      cache: keeps decoded frames from one epoch to the next; not those of random crops, which do not come again.
 
     Returns:
       Iterator of dicts: video uint8 [B, S, T, H, W, 3] RGB, row int32 [B], float32 [B] or [B, J] a column,
@@ -100,7 +103,7 @@ def train_iterator(
     planner = _TrainPlanner(
         store.table.column("num_frames"), store.frame_size, window, size, random_crop, flip, shuffle_time, still
     )
-    decoder = _Decoder(store, window, size, columns, threads, extra_columns)
+    decoder = _Decoder(store, window, size, columns, threads, extra_columns, None if random_crop else cache)
     stream = grain.MapDataset.source(rows).seed(seed).shuffle().repeat(_EPOCHS)
     if pair_keys is None:
         stream = stream.random_map(planner)[process_index::process_count].batch(batch_size, batch_fn=list)
@@ -139,6 +142,7 @@ class eval_iterator:
         seed: int = 0,
         extra_columns: Mapping[str, np.ndarray] | None = None,
         buffer_bytes: int = BUFFER_BYTES,
+        cache: FrameCache | None = None,
     ):
         rows = _checked(store, rows, window)
         size = _crop_size(store, crop_size)
@@ -160,7 +164,7 @@ class eval_iterator:
             wanted = range(first, first + batch_size * process_count, process_count)
             return [plan(items[i]) if i < len(items) else padding for i in wanted]
 
-        decoder = _Decoder(store, window, size, columns, threads, extra_columns, masked=True)
+        decoder = _Decoder(store, window, size, columns, threads, extra_columns, cache, masked=True)
         options = _read_options(decoder.batch_bytes(batch_size), buffer_bytes)
         self._dataset = grain.MapDataset.range(self._length).map(batch).map(decoder).to_iter_dataset(options)
 
@@ -242,9 +246,10 @@ class _Decoder:
         columns: Sequence[str],
         threads: int | None,
         extra_columns: Mapping[str, np.ndarray] | None,
+        cache: FrameCache | None,
         masked: bool = False,
     ):
-        self._store, self._masked = store, masked
+        self._store, self._cache, self._masked = store, cache, masked
         self._labels = window.labels
         self._shape = (window.num_clips, window.clip_length, *size, 3)
         self._threads = threads or cores()
@@ -276,7 +281,8 @@ class _Decoder:
             out[:] = 0
         else:
             flat = out.reshape(-1, *self._shape[2:])
-            self._store.read(plan.row, plan.frames.reshape(-1), crop=plan.crop, flip=plan.flip, out=flat)
+            frames = plan.frames.reshape(-1)
+            self._store.read(plan.row, frames, crop=plan.crop, flip=plan.flip, out=flat, cache=self._cache)
 
 
 @functools.lru_cache

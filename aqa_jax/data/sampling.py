@@ -31,6 +31,10 @@ class Sampler(Protocol):
         """Frames of a clip, T."""
         ...
 
+    def reach(self, num_frames: np.ndarray) -> np.ndarray:
+        """Of videos with this many frames each, how many a training can ever ask for, at most."""
+        ...
+
     def draw(self, num_frames: int, rng: np.random.Generator) -> tuple[np.ndarray, tuple[int, ...]]:
         """Frames and labels for training."""
         ...
@@ -99,6 +103,10 @@ class ClipWindow:
     def frames(self, start: int) -> np.ndarray:
         """Frame numbers of the clips of a window that starts at `start`, int64 [S, T]."""
         return start + np.array(self.clip_starts)[:, None] + np.arange(self.clip_length) * self.clip_stride
+
+    def reach(self, num_frames: np.ndarray) -> np.ndarray:
+        """Frames of each video that a window can hold, wherever it starts: int64 [N]."""
+        return np.minimum(num_frames, self.window if self.spread else self.window + self.max_shift)
 
     def train(self, num_frames: int, rng: np.random.Generator) -> np.ndarray:
         """Frame numbers for training, int64 [S, T]: the window at a random shift, if it has any."""

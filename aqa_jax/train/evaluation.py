@@ -36,12 +36,17 @@ def predict_rows(
         leave=False,
         disable=quiet or jax.process_index() > 0,
     )
-    parts = []
+    parts: list[dict[str, np.ndarray]] = []
+    pending: tuple[Any, ...] | None = None
     for batch in bar:
         mask = batch.pop("mask")
         outputs = output_step(state, shard(batch, devices))
-        local = {k: np.asarray(_local(v)).reshape(len(mask), *v.shape[2:]) for k, v in outputs.items()}
-        parts.append({**local, "row": batch["row"], "mask": mask})
+        # Read when the next batch is on its way: the device need not wait for this host.
+        if pending is not None:
+            parts.append(_read(*pending))
+        pending = (outputs, batch["row"], mask)
+    if pending is not None:
+        parts.append(_read(*pending))
     merged = {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
     if jax.process_count() > 1:
         merged = {k: np.asarray(v) for k, v in multihost_utils.process_allgather(merged, tiled=True).items()}
@@ -55,6 +60,11 @@ def predict_rows(
         np.add.at(total, inverse, values.astype(np.float64))
         result[key] = total / counts.reshape(-1, *(1,) * (values.ndim - 1))
     return result
+
+
+def _read(outputs: dict[str, jax.Array], row: np.ndarray, mask: np.ndarray) -> dict[str, np.ndarray]:
+    local = {k: np.asarray(_local(v)).reshape(len(mask), *v.shape[2:]) for k, v in outputs.items()}
+    return {**local, "row": row, "mask": mask}
 
 
 def _local(array: jax.Array) -> Any:

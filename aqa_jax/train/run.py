@@ -12,6 +12,7 @@ from flax import nnx
 from aqa_jax import config as config_lib
 from aqa_jax.config import Config
 from aqa_jax.data import build, exemplar_keys, splits
+from aqa_jax.data.frame_cache import FrameCache, cache_bytes
 from aqa_jax.data.pipeline import eval_iterator, train_iterator
 from aqa_jax.data.video_store import VideoStore
 from aqa_jax.errors import ConfigError, DataError
@@ -132,6 +133,18 @@ class Run:
         trainable = self.assembler.trainable
         return Assembler(lambda: self.make_model(labels), trainable).init()
 
+    @cached_property
+    def frame_cache(self) -> FrameCache:
+        """Decoded frames of this run's videos, for every pass over a split."""
+        return FrameCache(cache_bytes(self.config.data.cache_mb))
+
+    @property
+    def training_fits_into_cache(self) -> bool:
+        """Whether all frames that training and evaluation can ask for fit: else those of the training, which are read
+        first, would leave no room for the evaluation's."""
+        frames = self.window.reach(self.store.table.column("num_frames")[np.concatenate(list(self.rows.values()))])
+        return int(frames.sum()) * self.config.data.crop**2 * 3 <= self.frame_cache.max_bytes
+
     def batches_for_training(self) -> Any:
         """The endless, checkpointable stream of this process's training batches."""
         data, train = self.config.data, self.config.train
@@ -141,6 +154,7 @@ class Run:
             flip=data.flip, random_crop=data.random_crop, threads=data.threads or None,
             process_index=jax.process_index(), process_count=jax.process_count(), shuffle_time=data.shuffle_time,
             still=data.still, extra_columns=self.extra_columns, pair_keys=self.extra_columns.get(exemplar_keys.COLUMN),
+            cache=self.frame_cache if self.training_fits_into_cache else None,
         )  # fmt: skip
 
     def batches_of(self, split: str, rows: np.ndarray | None = None) -> eval_iterator:
@@ -153,6 +167,7 @@ class Run:
             batch_size=max(-(-wanted // devices), 1) * devices, crop_size=data.crop, threads=data.threads or None,
             process_index=jax.process_index(), process_count=jax.process_count(), views=evaluate.views,
             shuffle_time=data.shuffle_time, still=data.still, seed=self.config.seed, extra_columns=self.extra_columns,
+            cache=self.frame_cache,
         )  # fmt: skip
 
     @cached_property
