@@ -113,7 +113,7 @@ def train_iterator(
         pairs = stream.random_map(_PairPlanner(planner, rows, pair_keys))[process_index::process_count]
         stream = pairs.batch(batch_size // 2, batch_fn=_joined)
     batches = stream.map(decoder)
-    return iter(batches.to_iter_dataset(_read_options(decoder.batch_bytes(batch_size), buffer_bytes)))
+    return iter(batches.to_iter_dataset(decoder.read_options(batch_size, buffer_bytes)))
 
 
 class eval_iterator:
@@ -165,7 +165,7 @@ class eval_iterator:
             return [plan(items[i]) if i < len(items) else padding for i in wanted]
 
         decoder = _Decoder(store, window, size, columns, threads, extra_columns, cache, masked=True)
-        options = _read_options(decoder.batch_bytes(batch_size), buffer_bytes)
+        options = decoder.read_options(batch_size, buffer_bytes)
         self._dataset = grain.MapDataset.range(self._length).map(batch).map(decoder).to_iter_dataset(options)
 
     def __len__(self) -> int:
@@ -258,8 +258,11 @@ class _Decoder:
             name: np.asarray(extra[name], np.float32) if name in extra else _numbers(store, name) for name in columns
         }
 
-    def batch_bytes(self, batch_size: int) -> int:
-        return batch_size * int(np.prod(self._shape))
+    def read_options(self, batch_size: int, buffer_bytes: int) -> grain.ReadOptions:
+        buffered = max(1, min(_MAX_BUFFERED, buffer_bytes // (batch_size * int(np.prod(self._shape)))))
+        # Batches under way at once: enough for all threads, and one, so that none waits for a batch's last video.
+        under_way = 1 + -(-self._threads // batch_size)
+        return grain.ReadOptions(num_threads=min(under_way, buffered), prefetch_buffer_size=buffered)
 
     def __call__(self, plans: list[Plan]) -> Batch:
         rows = np.array([plan.row for plan in plans], np.int32)
@@ -288,11 +291,6 @@ class _Decoder:
 @functools.lru_cache
 def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="decode")
-
-
-def _read_options(batch_bytes: int, buffer_bytes: int) -> grain.ReadOptions:
-    buffered = max(1, min(_MAX_BUFFERED, buffer_bytes // batch_bytes))
-    return grain.ReadOptions(num_threads=1, prefetch_buffer_size=buffered)
 
 
 def _numbers(store: VideoStore, name: str) -> np.ndarray:

@@ -276,9 +276,7 @@ class VideoStore:
             return out
         wanted, count = sorted(places), int(self._num_frames[row])
         if wanted[0] < 0 or wanted[-1] >= count:
-            raise DataError(
-                f"video {self._ids[row]!r} has frames 0..{count - 1}; {wanted[0]}..{wanted[-1]} asked for"
-            )
+            raise DataError(f"video {self._ids[row]!r} has frames 0..{count - 1}; {wanted[0]}..{wanted[-1]} asked for")
         found: dict[int, np.ndarray] = {}
         if cache is not None:
             dataset = self.fingerprint

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from aqa_jax.data import video_store
+from aqa_jax.data.decode import decode_jpeg
 from aqa_jax.data.records import decode_record, encode_record
 from aqa_jax.data.video_store import VideoStore, shard_name
 from aqa_jax.errors import DataError, DecodeError
@@ -43,6 +44,16 @@ def test_crop_flip_and_output_array(toy):
     out = np.zeros((2, 10, 12, 3), np.uint8)
     assert toy.read(4, frames, crop=(2, 5, 10, 12), flip=True, out=out) is out
     np.testing.assert_array_equal(out, whole[:, 2:12, 5:17][:, :, ::-1])
+
+
+def test_bits_are_those_of_the_stored_jpegs(toy):
+    first = toy.table.column("first_record")[9]
+    jpegs = [jpeg for record in toy._records("train", range(first, first + 5)) for jpeg in decode_record(record)]
+    frames = np.array([[30, 0, 7], [8, 30, 31]])
+    wanted = np.stack([decode_jpeg(jpegs[frame], "x")[3:20, 1:30, :] for frame in frames.ravel()])
+    for flip in (False, True):
+        read = toy.read(9, frames.ravel(), crop=(3, 1, 17, 29), flip=flip)
+        np.testing.assert_array_equal(read, wanted[:, :, ::-1] if flip else wanted)
 
 
 def test_impossible_requests(toy):
