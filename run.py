@@ -100,7 +100,7 @@ def run(config: "Config", arguments: Sequence[str] = ()) -> int:
         jax.distributed.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
 
     from aqa_jax import modes
-    from aqa_jax.train.loop import Interrupted
+    from aqa_jax.errors import Interrupted
 
     request = modes.Request(
         config, Path(_WORKDIR.value), tuple(_INPUT.value), Path(_OUTPUT.value) if _OUTPUT.value else None,

@@ -296,7 +296,14 @@ class CrossvalConfig:
 class PredictConfig:
     """Scoring files."""
 
-    batch_size: int = _key(4, "videos scored at once", low=1)
+    batch_size: int = _key(0, "videos scored at once; 0: 1 on a CPU, 4 elsewhere", low=0)
+    clips: int = _key(0, "clips through the backbone at once, on each device; 0: 1 on a CPU, 16 elsewhere", low=0)
+    dtype: str = _key(
+        "auto",
+        "the backbone's when files are scored; auto: as config.model.dtype says",
+        choices=("auto", "float32", "bfloat16"),
+    )
+    check: bool = _key(False, "score every video by the plain float32 model too, and report the largest difference")
     difficulty: float = _key(0.0, "difficulty of the action, where the head needs it (dae_mt); 0: not given", low=0.0)
     samples: int = _key(0, "after training, render this many unseen videos to files and score them", low=0)
 

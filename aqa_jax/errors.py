@@ -34,3 +34,7 @@ class CheckpointError(AqaError):
 
 class RunError(AqaError):
     """A run cannot go on: for instance a loss that is not finite."""
+
+
+class Interrupted(Exception):
+    """SIGTERM came; the state of the training has been saved."""

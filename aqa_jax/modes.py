@@ -1,4 +1,7 @@
-"""What each ``--mode`` of run.py does."""
+"""What each ``--mode`` of run.py does.
+
+A mode imports what it needs itself: scoring a file should not wait for what only training uses.
+"""
 
 import dataclasses
 import os
@@ -7,20 +10,8 @@ from pathlib import Path
 import jax
 
 from aqa_jax import config as config_lib
-from aqa_jax import weights as weight_files
 from aqa_jax.config import Config
-from aqa_jax.data import build
 from aqa_jax.errors import ConfigError
-from aqa_jax.evaluate import compare as comparison
-from aqa_jax.evaluate import crossval as crossval_table
-from aqa_jax.predict.ensemble import make_scorer
-from aqa_jax.predict.inputs import find_videos, read_difficulties
-from aqa_jax.predict.predict import predict as predict_files
-from aqa_jax.train import crossval as cross_validation
-from aqa_jax.train import final, imported
-from aqa_jax.train.adapter import adapter_of_run, load_adapter
-from aqa_jax.train.loop import train as train_loop
-from aqa_jax.train.run import Run, build_dataset
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +30,9 @@ class Request:
 
 def train(request: Request) -> int:
     """Builds the dataset if need be, trains, evaluates, and (``config.predict.samples``) scores rendered files."""
+    from aqa_jax.train import final
+    from aqa_jax.train.loop import train as train_loop
+
     config, workdir = request.config, request.workdir
     _single_run(workdir)
     run = train_loop(config, workdir)
@@ -54,6 +48,9 @@ def train(request: Request) -> int:
 
 def evaluate(request: Request) -> int:
     """Evaluates a trained run again, perhaps under changed keys: then into a folder of its own."""
+    from aqa_jax.train import final
+    from aqa_jax.train.run import Run
+
     config, workdir = request.config, request.workdir
     _single_run(workdir)
     kept = config_lib.resolve(config_lib.read_json(workdir / "config.json"))
@@ -71,6 +68,9 @@ def evaluate(request: Request) -> int:
 
 def crossval(request: Request) -> int:
     """A run for every fold and seed, and the table of them; 1 if a run failed."""
+    from aqa_jax.evaluate import crossval as crossval_table
+    from aqa_jax.train import crossval as cross_validation
+
     # This process only plans and waits: it must not take a GPU's memory from those that train.
     jax.config.update("jax_platforms", "cpu")
     planned = cross_validation.plan(request.config)
@@ -82,6 +82,8 @@ def crossval(request: Request) -> int:
 
 def compare(request: Request) -> int:
     """Prints (and with ``--output`` writes) finished runs side by side."""
+    from aqa_jax.evaluate import compare as comparison
+
     rows = comparison.compare(request.runs, allow_different_protocols=request.allow_different_protocols)
     if request.output is not None:
         comparison.write(request.output, rows)
@@ -91,6 +93,10 @@ def compare(request: Request) -> int:
 
 def predict(request: Request) -> int:
     """Scores video files; 1 if any of them failed."""
+    from aqa_jax.predict.ensemble import make_scorer
+    from aqa_jax.predict.inputs import find_videos, read_difficulties
+    from aqa_jax.predict.predict import predict as predict_files
+
     if not request.inputs:
         raise ConfigError("--mode predict needs --input FILE, FOLDER or GLOB.")
     found = find_videos(request.inputs)
@@ -104,9 +110,10 @@ def predict(request: Request) -> int:
         )
     output = request.output or request.workdir / "predictions"
     report = predict_files(
-        found, scorer, output, form=scorer.input_format, batch_size=settings.batch_size,
+        found, scorer, output, form=scorer.input_format, batch_size=settings.batch_size or scorer.batch_size,
         difficulty=difficulty if scorer.needs_difficulty else None, known_difficulties=scorer.known_difficulties,
-        score_range=scorer.trained_on["score_range"], model=scorer.describe(),
+        score_range=scorer.trained_on["score_range"], model=scorer.describe(), check=settings.check,
+        threads=request.config.data.threads or None,
     )  # fmt: skip
     for row in report.rows:
         note = "  (outside the training scores)" if row["out_of_training_range"] else ""
@@ -114,6 +121,8 @@ def predict(request: Request) -> int:
         print(f"{row['file']}: {row['score']:.2f} ± {row['sigma']:.2f}{note}")
     for file, error in report.errors.items():
         print(f"{file}: {error}")
+    if report.check is not None:
+        print(f"Check: {report.check.words}")
     print(f"Sigma and intervals: {scorer.describe().get('intervals', 'raw')}")
     print(f"Scores: {output / 'scores.csv'}")
     return report.exit_code
@@ -121,12 +130,16 @@ def predict(request: Request) -> int:
 
 def make_dataset(request: Request) -> int:
     """Builds the dataset."""
+    from aqa_jax.train.run import build_dataset
+
     print(build_dataset(request.config))
     return 0
 
 
 def import_weights(request: Request) -> int:
     """Converts a weight file (or a run's workdir) into an Orbax checkpoint and a safetensors file."""
+    from aqa_jax.train import imported
+
     if not request.weights or request.output is None:
         raise ConfigError("--mode import_weights needs --weights FILE (or a run's workdir) and --output DIR.")
     print(imported.import_weights(request.config, Path(request.weights), request.output))
@@ -135,6 +148,8 @@ def import_weights(request: Request) -> int:
 
 def export_adapter(request: Request) -> int:
     """Writes the adapters of a run, with all that must be known to attach them, into one file."""
+    from aqa_jax.train.adapter import adapter_of_run
+
     if request.output is None:
         raise ConfigError("--mode export_adapter needs --workdir RUN and --output FILE.safetensors.")
     adapter = adapter_of_run(request.workdir, request.config.evaluate.selection)
@@ -145,6 +160,9 @@ def export_adapter(request: Request) -> int:
 
 def inspect(request: Request) -> int:
     """Prints what an adapter file, a run's adapters or a weight file is."""
+    from aqa_jax import weights as weight_files
+    from aqa_jax.train.adapter import load_adapter
+
     if not request.weights:
         raise ConfigError("--mode inspect needs --weights FILE (or a run's workdir, for its adapters).")
     path = Path(request.weights)
@@ -156,12 +174,16 @@ def inspect(request: Request) -> int:
 
 
 def _single_run(workdir: Path) -> None:
-    if cross_validation.is_crossval(workdir):
+    from aqa_jax.train.finished import is_crossval
+
+    if is_crossval(workdir):
         raise ConfigError(f"{workdir} holds a cross-validation: --mode crossval goes on with it; name one of its runs.")
 
 
 def _score_samples(request: Request) -> None:
     """Renders unseen videos to files and scores them: the whole way that a stranger's video goes."""
+    from aqa_jax.data import build
+
     config = request.config
     builder = build.builder_class(config.data.builder)
     folder = request.workdir / "sample_videos"

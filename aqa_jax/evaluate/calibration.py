@@ -4,8 +4,7 @@ Everywhere `y`, `mean`, `sigma` are float [N] in score points, sigma > 0.
 """
 
 import numpy as np
-from scipy import stats
-from scipy.special import ndtr, ndtri
+import scipy
 
 LEVELS = (50, 80, 90, 95)
 """Levels of the central prediction intervals that are reported, in per cent."""
@@ -25,12 +24,12 @@ def gaussian_crps(y: np.ndarray, mean: np.ndarray, sigma: np.ndarray) -> np.ndar
     """
     z = (y - mean) / sigma
     density = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
-    return sigma * (z * (2 * ndtr(z) - 1) + 2 * density - 1 / np.sqrt(np.pi))
+    return sigma * (z * (2 * scipy.special.ndtr(z) - 1) + 2 * density - 1 / np.sqrt(np.pi))
 
 
 def gaussian_interval(mean: np.ndarray, sigma: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
     """Central interval holding `level` (0 to 1) of the distribution: (low, high), each [N]."""
-    half = ndtri(0.5 + level / 2) * sigma
+    half = scipy.special.ndtri(0.5 + level / 2) * sigma
     return mean - half, mean + half
 
 
@@ -52,4 +51,4 @@ def uncertainty_tau(error: np.ndarray, sigma: np.ndarray, bins: int = 10) -> flo
     mean absolute error. `error` and `sigma` are float [N], N >= bins. NaN if all parts have the same error.
     """
     mean_errors = [np.abs(error)[part].mean() for part in uncertainty_bins(sigma, bins)]
-    return float(stats.kendalltau(np.arange(bins), mean_errors).statistic)
+    return float(scipy.stats.kendalltau(np.arange(bins), mean_errors).statistic)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from aqa_jax.errors import DataError, RunError
 from aqa_jax.evaluate import calibration
@@ -28,7 +28,7 @@ MAX_DEGENERATE = 0.05
 
 def spearman(y: np.ndarray, mean: np.ndarray, axis: int = -1) -> np.ndarray:
     """Spearman's rho along `axis`; NaN, without a warning, where either side is constant."""
-    return _pearson(stats.rankdata(y, axis=axis), stats.rankdata(mean, axis=axis), axis)
+    return _pearson(scipy.stats.rankdata(y, axis=axis), scipy.stats.rankdata(mean, axis=axis), axis)
 
 
 def relative_l2(y: np.ndarray, mean: np.ndarray, score_range: float, axis: int = -1) -> np.ndarray:
@@ -100,7 +100,7 @@ def score_metrics(
     empty = None if y.size else "no examples"
     ranks = why_no_ranks(y, mean)
     record("rho", lambda: spearman(y, mean), ranks)
-    record("tau", lambda: stats.kendalltau(y, mean).statistic, ranks)
+    record("tau", lambda: scipy.stats.kendalltau(y, mean).statistic, ranks)
     record(
         "rl2",
         lambda: relative_l2(y, mean, score_range),
@@ -206,8 +206,8 @@ def _confidence(
 
     with warnings.catch_warnings():
         # A resample can be constant: its NaN is left out below, where scipy would give up the whole interval.
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        distribution = stats.bootstrap(
+        warnings.simplefilter("ignore", scipy.stats.DegenerateDataWarning)
+        distribution = scipy.stats.bootstrap(
             (np.arange(y.size),), statistic, n_resamples=resamples, method="percentile", vectorized=True,
             axis=-1, batch=max(1, 1_000_000 // y.size), rng=np.random.default_rng(seed),
         ).bootstrap_distribution  # fmt: skip

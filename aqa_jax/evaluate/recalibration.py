@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtri
+import scipy
 
 from aqa_jax.errors import DataError
 from aqa_jax.evaluate.calibration import LEVELS
@@ -141,7 +141,7 @@ def learn(y: np.ndarray, outputs: Mapping[str, Any], *, centre: str = "mean") ->
     for level in LEVELS:
         rank = -(-(n + 1) * level // 100)  # in whole numbers: (n + 1) * 0.95 may round up past n
         methods.append("conformal" if rank <= n else "temperature")
-        factors.append(float(scores[rank - 1]) if rank <= n else float(ndtri(0.5 + level / 200)) * spread)
+        factors.append(float(scores[rank - 1]) if rank <= n else float(scipy.special.ndtri(0.5 + level / 200)) * spread)
     # A level by temperature may be narrower than the conformal one below it.
     factors = np.maximum.accumulate(factors).tolist()
     constant = float(np.sqrt(np.mean((y - mean) ** 2)))

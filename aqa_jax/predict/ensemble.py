@@ -15,14 +15,14 @@ from aqa_jax.models.scores import ScoreDistribution, combined
 from aqa_jax.predict.predict import InputFormat
 from aqa_jax.predict.scorer import RunScorer
 from aqa_jax.predict.trust import Reported
-from aqa_jax.train.crossval import finished_runs, is_crossval
+from aqa_jax.train.finished import finished_runs, is_crossval
 
 
 class EnsembleScorer:
     """Scores batches of clips with all finished runs, as :class:`RunScorer` does with one."""
 
     def __init__(self, config: Config, workdir: Path):
-        """Restores every run; ``config`` may have other ``evaluate`` keys than they.
+        """Restores every run; ``config`` may have other ``evaluate`` and ``predict`` keys than they.
 
         Raises:
           CheckpointError: no run is finished; and what :class:`RunScorer` raises.
@@ -35,7 +35,13 @@ class EnsembleScorer:
         self.members = []
         for folder in folders:
             kept = config_lib.resolve(config_lib.read_json(folder / "config.json"))
-            self.members.append(RunScorer(dataclasses.replace(kept, evaluate=config.evaluate), folder))
+            changed = dataclasses.replace(kept, evaluate=config.evaluate, predict=config.predict)
+            self.members.append(RunScorer(changed, folder))
+
+    @property
+    def batch_size(self) -> int:
+        """How many videos to score at once, where nobody says."""
+        return self.members[0].batch_size
 
     @property
     def needs_difficulty(self) -> bool:
@@ -72,17 +78,23 @@ class EnsembleScorer:
             "ensemble": dict(zip(self.folders, single, strict=True)),
         }
 
-    def score(self, video: np.ndarray, difficulty: np.ndarray | None = None) -> Reported:
+    def prepare(self, batch_size: int) -> None:
+        """Compiles what :meth:`score` runs, for that many videos at once."""
+        for member in self.members:
+            member.prepare(batch_size)
+
+    def score(self, video: np.ndarray, difficulty: np.ndarray | None = None, *, plain: bool = False) -> Reported:
         """Scores of clips: an even mixture of the runs' distributions.
 
         Args:
           video: uint8 RGB [B, S, T, H, W, 3], as :attr:`input_format` says.
           difficulty: float32 [B], where :attr:`needs_difficulty`.
+          plain: by each run's model as it was trained, in float32, for a check.
 
         Raises:
           ConfigError: the difficulty is missing.
         """
-        told = [member.score(video, difficulty) for member in self.members]
+        told = [member.score(video, difficulty, plain=plain) for member in self.members]
         mean, sigma, point = (jnp.stack([getattr(one, name) for one in told]) for name in ("mean", "sigma", "point"))
         both = jax.tree.map(np.asarray, combined(ScoreDistribution(mean, sigma, point)))
         judged = [one.unfamiliar for one in told if one.unfamiliar is not None]

@@ -3,15 +3,17 @@
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from tqdm import tqdm
 
+from aqa_jax.data import cores
 from aqa_jax.data.sampling import ClipWindow
 from aqa_jax.errors import AqaError, DataError
 from aqa_jax.evaluate.results import versions
@@ -46,8 +48,14 @@ class Distribution(Protocol):
 class Scorer(Protocol):
     """A trained model: always called with the same batch size."""
 
-    def score(self, video: np.ndarray, difficulty: np.ndarray | None) -> Distribution:
-        """Video uint8 [B, S, T, H, W, 3] and difficulty float32 [B] to scores."""
+    def prepare(self, batch_size: int) -> None:
+        """Compiles what `score` runs, while the first videos are decoded."""
+
+    def score(self, video: np.ndarray, difficulty: np.ndarray | None, *, plain: bool = False) -> Distribution:
+        """Video uint8 [B, S, T, H, W, 3] and difficulty float32 [B] to scores.
+
+        With `plain`, in float32 and by the model as it was trained: the slower way, that the other is checked by.
+        """
 
 
 @dataclass(frozen=True)
@@ -60,11 +68,49 @@ class InputFormat:
 
 
 @dataclass
+class Check:
+    """The largest differences, in score points, between the scores and those of the plain model."""
+
+    videos: int = 0
+    score: float = 0.0
+    sigma: float = 0.0
+    against: ClassVar[str] = "the model in float32, its batch normalisation not folded"
+
+    def add(self, told: Distribution, plain: Distribution, videos: int) -> None:
+        """Counts the first `videos` of a batch; differences that are not finite are left out, as their scores are."""
+
+        def largest(one: Any, other: Any) -> float:
+            difference = np.abs(np.asarray(one, np.float64) - np.asarray(other, np.float64))[:videos]
+            return float(np.max(difference, initial=0.0, where=np.isfinite(difference)))
+
+        self.videos += videos
+        self.score = max(self.score, largest(_point(told), _point(plain)))
+        self.sigma = max(self.sigma, largest(told.sigma, plain.sigma))
+
+    @property
+    def words(self) -> str:
+        """For the terminal."""
+        return (
+            f"scores differ by {self.score:.2g} points at most, sigmas by {self.sigma:.2g}, from those of "
+            f"{self.against} ({self.videos} videos)"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """For scores.json."""
+        return {
+            "against": self.against,
+            "videos": self.videos,
+            "largest_difference": {"score": self.score, "sigma": self.sigma},
+        }
+
+
+@dataclass
 class Report:
-    """What came out: a row a file that was scored, and the error of each that was not."""
+    """What came out: a row a file that was scored, and the error of each that was not; the check, if asked for."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     errors: dict[str, str] = field(default_factory=dict)
+    check: Check | None = None
 
     @property
     def exit_code(self) -> int:
@@ -83,9 +129,13 @@ def predict(
     known_difficulties: Sequence[float] | None = None,
     score_range: tuple[float, float] | None = None,
     model: Mapping[str, Any] | None = None,
+    check: bool = False,
+    threads: int | None = None,
     progress: bool = True,
 ) -> Report:
     """Scores all videos; a file that cannot be read is listed with its error and does not stop the others.
+
+    The next videos are decoded while the device scores; how many wait is bounded, so memory does not grow with files.
 
     Args:
       inputs: the files.
@@ -97,12 +147,15 @@ def predict(
       known_difficulties: the only ones that the model can score, where it compares videos of one difficulty.
       score_range: lowest and highest score in training; a score outside is flagged.
       model: what identifies the model (config hash, checkpoint step, …), copied into scores.json.
+      check: score every video by the plain model too, and report the largest difference.
+      threads: that decode; one a core by default.
       progress: show a bar.
 
     Returns:
       The report; its `exit_code` is 1 if any file failed.
     """
-    report = Report()
+    report = Report(check=Check() if check else None)
+    threads = threads or cores()
 
     def read(path: Path) -> tuple[VideoClips, str, float | None]:
         given = difficulty.get(path.name) if isinstance(difficulty, Mapping) else difficulty
@@ -118,31 +171,38 @@ def predict(
             return clips, hashlib.file_digest(file, "sha256").hexdigest(), given
 
     batch: list[tuple[Path, VideoClips, str, float | None]] = []
-    outcomes = _read_ahead(inputs.videos, read, batch_size)
-    for path, outcome in tqdm(outcomes, total=len(inputs.videos), unit="video", disable=not progress):
-        try:
-            batch.append((path, *outcome.result()))
-        except (AqaError, OSError) as error:
-            report.errors[str(path)] = str(error)
-        if len(batch) == batch_size:
+    with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
+        started = ((path, pool.submit(read, path)) for path in inputs.videos)
+        waiting = deque(islice(started, max(batch_size, threads)))
+        scorer.prepare(batch_size)
+        for path, outcome in tqdm(
+            _in_order(waiting, started), total=len(inputs.videos), unit="video", disable=not progress
+        ):
+            try:
+                batch.append((path, *outcome.result()))
+            except (AqaError, OSError) as error:
+                report.errors[str(path)] = str(error)
+            if len(batch) == batch_size:
+                _score(batch, scorer, batch_size, score_range, report)
+                batch = []
+        if batch:
             _score(batch, scorer, batch_size, score_range, report)
-            batch = []
-    if batch:
-        _score(batch, scorer, batch_size, score_range, report)
     _write(Path(output), inputs, report, form, score_range, model or {})
     return report
 
 
-def _read_ahead(paths: Sequence[Path], read: Callable[[Path], Any], ahead: int) -> Iterator[tuple[Path, Future]]:
-    """Outcomes in order, read by two threads; `ahead` wait at most, so memory does not grow with files."""
-    waiting: deque[tuple[Path, Future]] = deque()
-    with ThreadPoolExecutor(2) as pool:
-        for path in paths:
-            waiting.append((path, pool.submit(read, path)))
-            if len(waiting) > ahead:
-                yield waiting.popleft()
-        while waiting:
-            yield waiting.popleft()
+def _in_order(
+    waiting: deque[tuple[Path, Future]], started: Iterator[tuple[Path, Future]]
+) -> Iterator[tuple[Path, Future]]:
+    """What waits, one after the other; for each that is taken another is started."""
+    while waiting:
+        yield waiting.popleft()
+        waiting.extend(islice(started, 1))
+
+
+def _point(told: Distribution) -> np.ndarray:
+    """The scores [B]."""
+    return np.asarray(getattr(told, "point", told.mean))
 
 
 def _score(
@@ -156,8 +216,11 @@ def _score(
     padded = batch + batch[-1:] * (batch_size - len(batch))
     video = np.stack([clips.video for _, clips, _, _ in padded])
     given = [difficulty for *_, difficulty in padded if difficulty is not None]
-    distribution = scorer.score(video, np.array(given, np.float32) if given else None)
-    score, sigma = np.asarray(getattr(distribution, "point", distribution.mean)), np.asarray(distribution.sigma)
+    difficulties = np.array(given, np.float32) if given else None
+    distribution = scorer.score(video, difficulties)
+    score, sigma = _point(distribution), np.asarray(distribution.sigma)
+    if report.check is not None:
+        report.check.add(distribution, scorer.score(video, difficulties, plain=True), len(batch))
     distance, unfamiliar = getattr(distribution, "distance", None), getattr(distribution, "unfamiliar", None)
     limits = {}
     for level in INTERVALS:
@@ -203,6 +266,7 @@ def _write(
         "videos": report.rows,
         "errors": [{"file": name, "error": message} for name, message in report.errors.items()],
         "ignored": [str(path) for path in inputs.ignored],
+        "check": None if report.check is None else report.check.to_dict(),
         "versions": versions(),
     }
     write_json(output / "scores.json", content)

@@ -1,9 +1,11 @@
 """A trained run, restored to score new videos."""
 
+from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from aqa_jax import config as config_lib
@@ -12,16 +14,18 @@ from aqa_jax.data import exemplar_keys
 from aqa_jax.errors import ConfigError
 from aqa_jax.evaluate.familiarity import Parts
 from aqa_jax.files import read_json
-from aqa_jax.models.score_model import ClipModel
 from aqa_jax.models.scores import ScoreDistribution
 from aqa_jax.predict.predict import InputFormat
+from aqa_jax.predict.program import Program
 from aqa_jax.predict.trust import Reported, Trust
-from aqa_jax.tasks.base import Batch, clip_window
+from aqa_jax.tasks.base import clip_window, compute_dtype
 from aqa_jax.tasks.score import ScoreTask
 from aqa_jax.train.chosen import restore_chosen
 from aqa_jax.train.exemplars import known_difficulties
 from aqa_jax.train.run import TRAINED_ON, Run
-from aqa_jax.train.state import State
+
+CLIPS_ON_ACCELERATORS = 16
+"""Clips through the backbone at once on a GPU: enough to fill it, about 1 GB in bfloat16."""
 
 
 class RunScorer:
@@ -37,21 +41,29 @@ class RunScorer:
         """
         if config.task != "score":
             raise ConfigError(f"{workdir} was trained with config.task={config.task}: it does not score videos.")
-        self.run = Run(config)
+        self.config, self.run = config, Run(config)
         if self.run.paired:
             exemplar_keys.keys_of_new_videos(np.zeros(0), 0, config.head)  # Raises where it could not be done.
         self.trained_on = read_json(workdir / "trained_on.json", TRAINED_ON)
-        self.selection, self._state = restore_chosen(self.run, workdir)
+        self.selection, state = restore_chosen(self.run, workdir)
+        self._state = jax.tree.map(np.asarray, state)
         self.trust = Trust.of_run(config, workdir, self.selection.step)
-        task, assembler = ScoreTask(config), self.run.assembler
+        self._program = self._make_program(inference_dtype(config), folded=True)
 
-        @jax.jit
-        def distribution(state: State, batch: Batch) -> tuple[ScoreDistribution, tuple[jax.Array, jax.Array]]:
-            model = cast(ClipModel, assembler.merge(state))
-            features, early = model.described(batch["video"])
-            return task.distribution_of(model, features, batch), (early, features)
+    def _make_program(self, dtype: jnp.dtype, *, folded: bool) -> Program:
+        clips = self.config.predict.clips or (1 if jax.default_backend() == "cpu" else CLIPS_ON_ACCELERATORS)
+        task = ScoreTask(self.config)
+        return Program(task, self.run.assembler, self._state, dtype=dtype, clips=clips, folded=folded)
 
-        self._distribution = distribution
+    @cached_property
+    def plain(self) -> Program:
+        """The model as it was trained, in float32: what a check compares with."""
+        return self._make_program(jnp.dtype("float32"), folded=False)
+
+    @property
+    def batch_size(self) -> int:
+        """How many videos to score at once, where nobody says: the clips of one keep a CPU busy."""
+        return 1 if jax.default_backend() == "cpu" else 4
 
     @property
     def needs_difficulty(self) -> bool:
@@ -61,45 +73,67 @@ class RunScorer:
     @property
     def known_difficulties(self) -> tuple[float, ...] | None:
         """The difficulties that can be scored: those of exemplars; None: any."""
-        return known_difficulties(self._state, self.run.config.head)
+        return known_difficulties(self._state, self.config.head)
 
     @property
     def input_format(self) -> InputFormat:
         """What :meth:`score` takes, for the decoder."""
-        crop = self.run.config.data.crop
-        return InputFormat(clip_window(self.run.config), tuple(self.trained_on["frame_size"]), (crop, crop))
+        crop = self.config.data.crop
+        return InputFormat(clip_window(self.config), tuple(self.trained_on["frame_size"]), (crop, crop))
 
     def describe(self) -> dict[str, Any]:
         """What identifies the model in a result file."""
         return {
-            "config_hash": config_lib.fingerprint(self.run.config),
-            "head": self.run.config.head.name,
+            "config_hash": config_lib.fingerprint(self.config),
+            "head": self.config.head.name,
             "selection": self.selection.to_dict(),
             "checkpoint_step": self.selection.step,
             **self.trust.describe(),
+            "dtype": str(inference_dtype(self.config)),
             "trained_on": {k: self.trained_on[k] for k in ("builder", "fingerprint", "videos")},
         }
 
-    def score(self, video: np.ndarray, difficulty: np.ndarray | None = None) -> Reported:
+    def prepare(self, batch_size: int) -> None:
+        """Compiles what :meth:`score` runs, for that many videos at once."""
+        form = self.input_format
+        shape = (batch_size, form.window.num_clips, form.window.clip_length, *form.crop_size, 3)
+        # Any difficulty that has exemplars will do: nothing is computed.
+        known = self.known_difficulties or (1.0,)
+        batch = self._batch(batch_size, np.full(batch_size, known[0], np.float32))
+        self._program.compile(shape, batch)
+
+    def score(self, video: np.ndarray, difficulty: np.ndarray | None = None, *, plain: bool = False) -> Reported:
         """Scores of clips, with all that is known of how far they can be trusted.
 
         Args:
           video: uint8 RGB [B, S, T, H, W, 3], as :attr:`input_format` says.
           difficulty: float32 [B], where :attr:`needs_difficulty`.
+          plain: by :attr:`plain`, for a check.
 
         Raises:
           ConfigError: the difficulty is missing.
         """
-        raw, parts = self.distribution(video, difficulty)
-        return self.trust.report(raw, parts, mode=self.run.config.evaluate.point == "mode")
+        program = self.plain if plain else self._program
+        raw, intervals, parts = program(video, self._batch(len(video), difficulty))
+        return self.trust.report(raw, parts, mode=self.config.evaluate.point == "mode", intervals=intervals)
 
     def distribution(self, video: np.ndarray, difficulty: np.ndarray | None = None) -> tuple[ScoreDistribution, Parts]:
         """The head's own distributions [B] of clips as in :meth:`score`, and what describes these; numpy arrays."""
-        batch: dict[str, np.ndarray] = {"video": video}
+        raw, _, parts = self._program(video, self._batch(len(video), difficulty))
+        return raw, parts
+
+    def _batch(self, size: int, difficulty: np.ndarray | None) -> dict[str, np.ndarray]:
+        """What the head reads beside features, each [B]."""
+        batch: dict[str, np.ndarray] = {}
         if self.needs_difficulty:
             if difficulty is None:
                 raise ConfigError("This head multiplies by the difficulty: give it, one for each video.")
             batch["difficulty"] = np.asarray(difficulty, np.float32)
         if self.run.paired:
-            batch[exemplar_keys.COLUMN] = exemplar_keys.keys_of_new_videos(difficulty, len(video), self.run.config.head)
-        return jax.tree.map(np.asarray, self._distribution(self._state, batch))
+            batch[exemplar_keys.COLUMN] = exemplar_keys.keys_of_new_videos(difficulty, size, self.config.head)
+        return batch
+
+
+def inference_dtype(config: Config) -> jnp.dtype:
+    """What the backbone computes in: ``config.predict.dtype``, or as in training."""
+    return compute_dtype(config) if config.predict.dtype == "auto" else jnp.dtype(config.predict.dtype)

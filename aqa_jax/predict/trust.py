@@ -28,6 +28,7 @@ class Reported:
       mean: of the predicted distribution.
       sigma: recalibrated, if there is a recalibration.
       raw: the head's own distribution.
+      raw_intervals: its central intervals [B, L, 2] at ``LEVELS``, where they were made with it.
       recalibration: that of the intervals; None: they are raw.
       distance: to the training videos, in feature space; None if not judged.
       unfamiliar: whether that is too far.
@@ -40,20 +41,24 @@ class Reported:
     recalibration: Recalibration | None = None
     distance: np.ndarray | None = None
     unfamiliar: np.ndarray | None = None
+    raw_intervals: np.ndarray | None = None
 
     def interval(self, level: float) -> tuple[np.ndarray, np.ndarray]:
         """The central interval that holds a share ``level``: two [B] arrays.
 
         Conformal at the levels that were learnt; at others, or raw, the distribution's own.
         """
+        percent = round(100 * level, 6)
+        place = LEVELS.index(int(percent)) if percent in LEVELS else None
         if self.recalibration is None:
+            if self.raw_intervals is not None and place is not None:
+                return self.raw_intervals[:, place, 0], self.raw_intervals[:, place, 1]
             low, high = self.raw.interval(level)
             return np.asarray(low), np.asarray(high)
-        percent = round(100 * level, 6)
-        if percent not in LEVELS:
+        if place is None:
             return gaussian_interval(self.mean, self.sigma, level)
         centre = getattr(self, self.recalibration.centre)
-        pair = self.recalibration.intervals(centre, np.asarray(self.raw.sigma))[:, LEVELS.index(int(percent))]
+        pair = self.recalibration.intervals(centre, np.asarray(self.raw.sigma))[:, place]
         return pair[:, 0], pair[:, 1]
 
 
@@ -92,8 +97,13 @@ class Trust:
         words = f"raw: {self.why_raw}" if self.recalibration is None else self.recalibration.words
         return {"intervals": words, "familiarity": self.familiarity.words if self.familiarity else "not judged"}
 
-    def report(self, raw: ScoreDistribution, parts: Parts, *, mode: bool = False) -> Reported:
-        """What is said of videos with distributions ``raw`` [B] and these ``parts``; the score is the mean or mode."""
+    def report(
+        self, raw: ScoreDistribution, parts: Parts, *, mode: bool = False, intervals: np.ndarray | None = None
+    ) -> Reported:
+        """What is said of videos with distributions ``raw`` [B] and these ``parts``; the score is the mean or mode.
+
+        ``intervals`` [B, L, 2] are those of ``raw`` at ``LEVELS``, where they are known already.
+        """
         mean, sigma = np.asarray(raw.mean), np.asarray(raw.sigma)
         point = np.asarray(raw.most_likely) if mode else mean
         distance = unfamiliar = None
@@ -101,7 +111,7 @@ class Trust:
             distance = self.familiarity.distance(parts)
             unfamiliar = self.familiarity.unfamiliar(distance)
         temperature = 1.0 if self.recalibration is None else self.recalibration.temperature
-        return Reported(point, mean, temperature * sigma, raw, self.recalibration, distance, unfamiliar)
+        return Reported(point, mean, temperature * sigma, raw, self.recalibration, distance, unfamiliar, intervals)
 
 
 def _owned(

@@ -73,11 +73,20 @@ def clip_window(config: Config) -> ClipWindow:
 
 
 def compute_dtype(config: Config) -> jnp.dtype:
-    """float32 on the CPU, bfloat16 on accelerators, or as the config says."""
+    """bfloat16 on accelerators that compute in it, float32 on others and on the CPU, or as the config says."""
     name = config.model.dtype
     if name == "auto":
-        name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+        name = "bfloat16" if _computes_in_bfloat16() else "float32"
     return jnp.dtype(name)
+
+
+def _computes_in_bfloat16() -> bool:
+    backend = jax.default_backend()
+    if backend in ("gpu", "cuda"):
+        # NVIDIA's from 8.0 (Ampere) on; before, it is emulated. Other makers' numbers have another form.
+        major = str(getattr(jax.local_devices()[0], "compute_capability", "")).partition(".")[0]
+        return not major.isdigit() or int(major) >= 8
+    return backend != "cpu"
 
 
 def training_mode(config: Config) -> BNMode:

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import grain
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
@@ -51,6 +50,8 @@ class Checkpoints:
 
     def save(self, step: int, state: State, data: Any, progress: dict[str, Any], keep: set[int]) -> None:
         """Starts saving ``state`` and the iterator ``data``; afterwards only the steps ``keep`` and the newest stay."""
+        import grain
+
         self._keep.steps = set(keep)
         self._manager.save(
             step,
@@ -79,6 +80,8 @@ class Checkpoints:
 
     def restore(self, step: int, like: State, data: Any) -> tuple[State, dict[str, Any]]:
         """State and progress of ``step``; moves the iterator ``data`` to where it was."""
+        import grain
+
         self._check(step, "state", _model(like))
         self._check(step, "optimizer", like["optimizer"])
         restored = self._restore(

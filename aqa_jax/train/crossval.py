@@ -29,14 +29,17 @@ from aqa_jax import config as config_lib
 from aqa_jax.config import Config
 from aqa_jax.config_keys import CrossvalConfig
 from aqa_jax.data.splits import MIN_FOLD, folds_of
-from aqa_jax.errors import AqaError, ConfigError, DataError, RunError
+from aqa_jax.errors import AqaError, ConfigError, DataError, Interrupted, RunError
 from aqa_jax.evaluate.crossval import ERROR, Member, Plan
 from aqa_jax.evaluate.protocol import fingerprint, protocol
 from aqa_jax.files import replacing, write_json
 from aqa_jax.train import final, loop
+from aqa_jax.train.finished import finished_runs, is_crossval, is_finished
 from aqa_jax.train.initial import initial_state
 from aqa_jax.train.optimizer import make_optimizer
 from aqa_jax.train.run import Run
+
+__all__ = ["cross_validate", "finished_runs", "is_crossval", "is_finished", "plan"]
 
 OWN_TEST_SPLIT = "test"  # the name of the only fold where no protocol is given
 _TERMINATED = 143
@@ -81,7 +84,7 @@ def cross_validate(planned: Plan, workdir: Path) -> bool:
     Raises:
       ConfigError: ``workdir`` belongs to something else.
       RunError: another process is at work there.
-      aqa_jax.train.loop.Interrupted: after SIGTERM, with everything saved.
+      Interrupted: after SIGTERM, with everything saved.
     """
     _keep_config(planned, workdir)
     with _locked(workdir / ".lock", wait=False), _sigterm_passed_on() as running:
@@ -100,30 +103,6 @@ def cross_validate(planned: Plan, workdir: Path) -> bool:
             if error:
                 print(f"  failed: {error.splitlines()[-1]}", file=sys.stderr, flush=True)
     return all(is_finished(workdir / member.folder, member.config) for member in planned.members)
-
-
-def is_finished(folder: Path, config: Config) -> bool:
-    """Whether the run in ``folder`` is whole and was made with ``config``."""
-    try:
-        kept = config_lib.resolve(config_lib.read_json(folder / "config.json"))
-        made_with = json.loads((folder / "evaluation" / "metrics.json").read_text())["config_hash"]
-    except (ConfigError, OSError, ValueError, KeyError):
-        return False
-    return config_lib.fingerprint(kept) == made_with == config_lib.fingerprint(config)
-
-
-def is_crossval(workdir: Path) -> bool:
-    """Whether ``workdir`` holds a cross-validation, as far as that may be."""
-    return not (workdir / "checkpoints").exists() and any(workdir.glob("fold_*/seed_*"))
-
-
-def finished_runs(workdir: Path) -> list[Path]:
-    """The workdirs of the finished runs of a cross-validation, in the order of their names."""
-    found = []
-    for path in sorted(workdir.glob("fold_*/seed_*/config.json")):
-        if is_finished(path.parent, config_lib.resolve(config_lib.read_json(path))):
-            found.append(path.parent)
-    return found
 
 
 def _single(config: Config, where: str, seed: int, fold: str = "") -> Config:
@@ -196,7 +175,7 @@ def _in_a_process(member: Member, folder: Path, running: "_Running") -> str:
     code = process.exitcode
     running.stop()
     if running.terminated:
-        raise loop.Interrupted("SIGTERM: everything is saved; the same command goes on from there.")
+        raise Interrupted("SIGTERM: everything is saved; the same command goes on from there.")
     if not code:
         return ""
     if not (folder / ERROR).exists():
@@ -224,7 +203,7 @@ def guarded(config: Config, workdir: Path) -> int:
         # The writer before may not be quite dead.
         with _locked(workdir / ".lock", wait=True):
             final.evaluate_run(loop.train(config, workdir), workdir, workdir / "evaluation")
-    except loop.Interrupted:
+    except Interrupted:
         return _TERMINATED
     except AqaError as error:
         _write_error(workdir, f"{type(error).__name__}: {error}\n")

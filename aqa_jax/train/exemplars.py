@@ -6,7 +6,6 @@ import numpy as np
 from aqa_jax.config_keys import HeadConfig
 from aqa_jax.data.exemplar_keys import KEY_DECIMALS
 from aqa_jax.train import state as states
-from aqa_jax.train.evaluation import predict_rows
 from aqa_jax.train.run import Run
 
 
@@ -26,6 +25,8 @@ def known_difficulties(state: states.State, settings: HeadConfig) -> tuple[float
 
 def refreshed(run: Run, state: states.State) -> states.State:
     """``state`` with the features of its exemplars as its own weights make them; without exemplars, ``state``."""
+    from aqa_jax.train.evaluation import predict_rows
+
     if not has_bank(state):
         return state
     bank = state["constants"]["head"]["exemplars"]

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from aqa_jax.config import Config
-from aqa_jax.errors import ConfigError, RunError
+from aqa_jax.errors import ConfigError, Interrupted, RunError
 from aqa_jax.evaluate.metrics import why_no_ranks
 from aqa_jax.evaluate.selection import select_all
 from aqa_jax.files import write_json
@@ -33,10 +33,6 @@ from aqa_jax.train.run import Run, keep_config
 from aqa_jax.train.step import make_train_step, shard
 
 History = list[dict[str, Any]]
-
-
-class Interrupted(Exception):
-    """SIGTERM came; the state has been saved."""
 
 
 def train(config: Config, workdir: Path) -> Run:

@@ -3,7 +3,7 @@
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -11,9 +11,8 @@ from flax import nnx
 
 from aqa_jax import config as config_lib
 from aqa_jax.config import Config
-from aqa_jax.data import build, exemplar_keys, splits
+from aqa_jax.data import exemplar_keys, splits
 from aqa_jax.data.frame_cache import FrameCache, cache_bytes
-from aqa_jax.data.pipeline import eval_iterator, train_iterator
 from aqa_jax.data.video_store import VideoStore
 from aqa_jax.errors import ConfigError, DataError
 from aqa_jax.files import write_json
@@ -23,12 +22,18 @@ from aqa_jax.train import step as steps
 from aqa_jax.train.state import Assembler, State
 from aqa_jax.weights.adapter_file import group_fingerprint, video_fingerprint
 
+if TYPE_CHECKING:
+    from aqa_jax.data.pipeline import eval_iterator
+
+# TFDS and grain are imported where they are used: scoring a file does not wait for them.
 TRAINED_ON = "aqa_jax.trained_on/1"
 
 
 def build_dataset(config: Config) -> Path:
     """Builds the dataset of ``config`` unless it is there; returns its directory."""
     data = config.data
+    from aqa_jax.data import build
+
     return build.build(
         data.builder,
         data_dir=data.data_dir,
@@ -147,6 +152,8 @@ class Run:
 
     def batches_for_training(self) -> Any:
         """The endless, checkpointable stream of this process's training batches."""
+        from aqa_jax.data.pipeline import train_iterator
+
         data, train = self.config.data, self.config.train
         return train_iterator(
             self.store, self.rows["train"], self.window, columns=self.task.columns,
@@ -157,8 +164,10 @@ class Run:
             cache=self.frame_cache if self.training_fits_into_cache else None,
         )  # fmt: skip
 
-    def batches_of(self, split: str, rows: np.ndarray | None = None) -> eval_iterator:
+    def batches_of(self, split: str, rows: np.ndarray | None = None) -> "eval_iterator":
         """Every video of ``split`` once per view; of those in ``rows`` alone, where they are given."""
+        from aqa_jax.data.pipeline import eval_iterator
+
         data, evaluate = self.config.data, self.config.evaluate
         devices = jax.local_device_count()
         wanted = (evaluate.batch_size or self.config.train.batch_size) // jax.process_count()

@@ -10,6 +10,7 @@ from scipy import stats
 
 from aqa_jax.data import decode
 from aqa_jax.data.sampling import ClipWindow
+from aqa_jax.predict import predict as predict_module
 from aqa_jax.predict.inputs import find_videos
 from aqa_jax.predict.predict import InputFormat, predict
 
@@ -28,9 +29,13 @@ class BrightnessScorer:
     """The score is the video's mean grey level (times the difficulty); remembers what it was asked."""
 
     def __init__(self):
-        self.shapes, self.difficulties = [], []
+        self.shapes, self.difficulties, self.prepared = [], [], []
 
-    def score(self, video, difficulty):
+    def prepare(self, batch_size):
+        assert not self.shapes
+        self.prepared.append(batch_size)
+
+    def score(self, video, difficulty, *, plain=False):
         self.shapes.append(video.shape)
         self.difficulties.append(difficulty)
         mean = video.mean((1, 2, 3, 4, 5)) * (1 if difficulty is None else difficulty)
@@ -59,7 +64,7 @@ def test_every_file_is_scored_in_batches_of_one_size(folder, tmp_path):
     scorer = BrightnessScorer()
     report = run(folder, tmp_path / "out", scorer, score_range=(50, 180), model={"checkpoint_step": 7})
     assert report.exit_code == 0
-    assert scorer.shapes == [(2, 2, 4, 16, 16, 3)] * 3
+    assert scorer.shapes == [(2, 2, 4, 16, 16, 3)] * 3 and scorer.prepared == [2]
     content = json.loads((tmp_path / "out" / "scores.json").read_text())
     assert content["schema"] == "aqa_jax.scores/1" and content["model"] == {"checkpoint_step": 7}
     videos = content["videos"]
@@ -88,7 +93,7 @@ def test_a_score_that_is_not_the_mean_and_unfamiliar_videos_are_told(folder, tmp
         interval = Normal.interval
 
     class Judging(BrightnessScorer):
-        def score(self, video, difficulty):
+        def score(self, video, difficulty, *, plain=False):
             mean, sigma = super().score(video, difficulty)
             return Told(mean, sigma, mean + 1, mean / 100, mean > 100)
 
@@ -108,6 +113,45 @@ def test_the_order_of_files_and_the_batch_size_change_no_score(folder, tmp_path)
     first = (tmp_path / "1" / "scores.csv").read_text()
     assert (tmp_path / "5" / "scores.csv").read_text() == first
     assert (tmp_path / "8" / "scores.csv").read_text() == first
+
+
+def test_a_check_tells_the_largest_difference_from_the_plain_model(folder, tmp_path):
+    class Rounded(BrightnessScorer):
+        def score(self, video, difficulty, *, plain=False):
+            mean, sigma = super().score(video, difficulty)
+            return Normal(mean + (0 if plain else np.where(mean > 180, np.nan, mean / 100)), sigma + 0.5 * plain)
+
+    report = run(folder, tmp_path / "out", Rounded(), check=True)
+    largest = max(row["score"] for row in report.rows) / 101
+    told = json.loads((tmp_path / "out" / "scores.json").read_text())["check"]
+    assert told["videos"] == 5
+    # The video without a score is an error of its own.
+    assert told["largest_difference"] == {"score": pytest.approx(largest, rel=1e-3), "sigma": 0.5}
+    assert "5 videos" in report.check.words and len(report.errors) == 1
+    run(folder, tmp_path / "unchecked")
+    assert json.loads((tmp_path / "unchecked" / "scores.json").read_text())["check"] is None
+
+
+def test_few_videos_wait_decoded_however_many_there_are(folder, tmp_path, monkeypatch):
+    read, waiting, most = predict_module.read_clips, [], []
+
+    def counted(path, *arguments):
+        waiting.append(path)
+        most.append(len(waiting))
+        return read(path, *arguments)
+
+    class Taking(BrightnessScorer):
+        def score(self, video, difficulty, *, plain=False):
+            del waiting[: len(video)]
+            return super().score(video, difficulty)
+
+    for i in range(20):
+        (folder / f"copy{i}.avi").write_bytes((folder / "v0.avi").read_bytes())
+    monkeypatch.setattr(predict_module, "read_clips", counted)
+    report = run(folder, tmp_path / "out", Taking(), threads=2)
+    assert len(report.rows) == 25
+    # A batch that is scored, and as many that wait as there are threads or places in a batch.
+    assert max(most) <= 4
 
 
 def test_one_bad_file_does_not_stop_the_others(folder, tmp_path):
@@ -158,7 +202,7 @@ def test_difficulty_is_one_for_all_or_by_file_name(folder, tmp_path):
 
 def test_a_score_that_is_not_finite_is_an_error_of_its_file(folder, tmp_path):
     class Broken(BrightnessScorer):
-        def score(self, video, difficulty):
+        def score(self, video, difficulty, *, plain=False):
             normal = super().score(video, difficulty)
             normal.mean[normal.mean > 180] = np.nan
             return normal
@@ -170,7 +214,7 @@ def test_a_score_that_is_not_finite_is_an_error_of_its_file(folder, tmp_path):
 
 def test_a_fault_of_the_program_is_not_hidden(folder, tmp_path):
     class Wrong(BrightnessScorer):
-        def score(self, video, difficulty):
+        def score(self, video, difficulty, *, plain=False):
             raise KeyError("head")
 
     with pytest.raises(KeyError):

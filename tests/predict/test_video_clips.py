@@ -48,6 +48,33 @@ def test_clips_hold_the_chosen_frames(tmp_path):
     np.testing.assert_allclose(clips.video.mean((2, 3, 4)), expected, atol=4)
 
 
+@pytest.mark.parametrize("claimed", [0, 1, 20, 23, 10_000])
+def test_a_containers_count_is_not_believed(tmp_path, monkeypatch, claimed):
+    """Where it is wrong, the frames are chosen by what decodes, or the file is damaged; never by what is claimed."""
+    path = grey_video(tmp_path / "a.mp4", range(10, 230, 10))
+    right = read_clips(path, WINDOW, (16, 24), (16, 16))
+
+    class Lying:
+        def __init__(self, *arguments):
+            self.real = capture(*arguments)
+
+        def get(self, what):
+            return claimed if what == decode.cv2.CAP_PROP_FRAME_COUNT else self.real.get(what)
+
+        def __getattr__(self, name):
+            return getattr(self.real, name)
+
+    capture = decode.cv2.VideoCapture
+    monkeypatch.setattr(decode.cv2, "VideoCapture", Lying)
+    if claimed > 100:
+        with pytest.raises(DecodeError, match="22 of 10000 frames"):
+            read_clips(path, WINDOW, (16, 24), (16, 16))
+    else:
+        told = read_clips(path, WINDOW, (16, 24), (16, 16))
+        np.testing.assert_array_equal(told.video, right.video)
+        assert told.num_frames == right.num_frames == 22
+
+
 def test_frames_are_resized_then_cropped_in_the_centre(tmp_path):
     frame = np.zeros((32, 64, 3), np.uint8)
     frame[:, 16:48] = 250  # the middle half is white

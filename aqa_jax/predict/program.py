@@ -1,0 +1,110 @@
+"""A trained model as the two programs that score any number of videos: clips to features, features to scores.
+
+Both always see the same shapes, so nothing is compiled after the first video, whatever a file's length, size or frame
+rate, and however many files there are:
+
+- the backbone takes ``clips`` clips at a time, which bounds memory too; the last of a batch are padded;
+- the head takes ``videos`` videos at a time; whoever calls pads these.
+"""
+
+from collections import deque
+from functools import partial
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from aqa_jax.evaluate.calibration import LEVELS
+from aqa_jax.evaluate.familiarity import Parts
+from aqa_jax.models.folding import fold
+from aqa_jax.models.score_model import ClipModel
+from aqa_jax.models.scores import ScoreDistribution
+from aqa_jax.tasks.score import ScoreTask
+from aqa_jax.train.state import AXIS, Assembler, State, replicated
+from aqa_jax.train.step import shard
+
+Told = tuple[ScoreDistribution, np.ndarray, Parts]
+"""Distributions [B], their central intervals [B, L, 2] at ``LEVELS``, and what describes the videos; numpy arrays."""
+
+# Waiting for each call before the next is made would leave the device idle; more of them ahead only take memory.
+_CALLS_AHEAD = 2
+
+
+@partial(jax.pmap, axis_name=AXIS, in_axes=(None, None, 0), static_broadcasted_argnums=0)
+def clip_features(graph: Any, state: Any, clips: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """uint8 [devices, N, T, H, W, 3] -> features [devices, N, C] and the early layer's [devices, N, E], float32.
+
+    Models that differ in their weights alone share the compiled program.
+    """
+    return cast(ClipModel, nnx.merge(graph, state)).described(clips[:, None])
+
+
+class Program:
+    """A model on its devices, ready to score."""
+
+    def __init__(
+        self, task: ScoreTask, assembler: Assembler, state: State, *, dtype: jnp.dtype, clips: int, folded: bool = True
+    ):
+        """Places the weights.
+
+        Args:
+          task: what the head's features become.
+          assembler: of the model.
+          state: its arrays.
+          dtype: that the backbone computes in.
+          clips: through the backbone at a time, on each device.
+          folded: fold the batch normalisation into the convolutions.
+        """
+        # On the host: folding there compiles nothing.
+        model = cast(ClipModel, assembler.merge(jax.tree.map(np.asarray, state)))
+        if folded:
+            fold(model.i3d)
+        self._clips, self._devices = clips, jax.local_device_count()
+        # Apart, so that runs with other heads, or heads with other constants, share the backbone's program.
+        backbone = ClipModel(model.i3d, None, model.normalisation, dtype)
+        self._graph, arrays = nnx.split(backbone)
+        self._state = replicated(cast(State, arrays))
+        head_graph, head_arrays = nnx.split(ClipModel(cast(Any, None), model.head, model.normalisation, dtype))
+        self._head_state = replicated(cast(State, head_arrays))
+
+        @jax.jit
+        def tell(state: Any, features: jax.Array, early: jax.Array, batch: dict[str, jax.Array]) -> Any:
+            features, early = features.mean(1), early.mean(1)
+            told = task.distribution_of(nnx.merge(head_graph, state), features, batch)
+            intervals = jnp.stack([jnp.stack(told.interval(level / 100), -1) for level in LEVELS], 1)
+            return told, intervals, (early, features)
+
+        self._tell = tell
+
+    def compile(self, video: tuple[int, ...], batch: dict[str, np.ndarray]) -> None:
+        """Compiles both programs for videos of shape ``video`` [B, S, T, H, W, 3] and what else the head reads."""
+        shape = (self._devices, self._clips, *video[2:])
+        lowered = clip_features.lower(self._graph, self._state, jax.ShapeDtypeStruct(shape, jnp.uint8))
+        lowered.compile()
+        outputs = (jax.ShapeDtypeStruct((*video[:2], out.shape[-1]), out.dtype) for out in lowered.out_info)
+        self._tell.lower(self._head_state, *outputs, batch).compile()
+
+    def __call__(self, video: np.ndarray, batch: dict[str, np.ndarray]) -> Told:
+        """Scores of videos uint8 [B, S, T, H, W, 3]; ``batch`` holds what else the head reads, each [B]."""
+        features, early = self._features(video)
+        return jax.tree.map(np.asarray, self._tell(self._head_state, features, early, batch))
+
+    def _features(self, video: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """[B, S, T, H, W, 3] -> [B, S, C] and [B, S, E]."""
+        flat = video.reshape(-1, *video.shape[2:])
+        at_once = self._clips * self._devices
+        waiting: deque[tuple[jax.Array, jax.Array]] = deque()
+        parts: list[tuple[np.ndarray, np.ndarray]] = []
+        for start in range(0, len(flat), at_once):
+            clips = flat[start : start + at_once]
+            if len(clips) < at_once:
+                clips = np.concatenate([clips, np.repeat(clips[-1:], at_once - len(clips), 0)])
+            waiting.append(clip_features(self._graph, self._state, shard({"clips": clips}, self._devices)["clips"]))
+            if len(waiting) == _CALLS_AHEAD:
+                parts.append(jax.tree.map(np.asarray, waiting.popleft()))
+        parts += [jax.tree.map(np.asarray, one) for one in waiting]
+        joined = (np.concatenate([part[i] for part in parts]) for i in range(2))
+        features, early = (x.reshape(-1, x.shape[-1])[: len(flat)] for x in joined)
+        return features.reshape(*video.shape[:2], -1), early.reshape(*video.shape[:2], -1)
