@@ -50,7 +50,6 @@ def rounds_of(size: Size) -> int:
 
 def our_model(size: Size, mode: str) -> tuple[Any, dict[str, Any]]:
     """Assembler and groups of the backbone alone, with statistics and shifts that a wrong layout would not survive."""
-    import jax
     import numpy as np
     from flax import nnx
 
@@ -65,7 +64,7 @@ def our_model(size: Size, mode: str) -> tuple[Any, dict[str, Any]]:
     resolved = config_lib.resolve(config)
     trained = TUNING["adapters" if mode == "ad" else "all"]
     assembler = Assembler(lambda: make_backbone(resolved, nnx.Rngs(0), None), trained)
-    groups = jax.jit(assembler.init)()
+    groups = assembler.init()
     rng = np.random.default_rng(0)
     values = {}
     for path, leaf in flat(groups).items():

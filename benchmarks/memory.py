@@ -10,8 +10,8 @@ from typing import Any
 HOW = (
     "Each in a process of its own, a few steps. step_mb: the highest resident size during them (VmHWM, set back by "
     "/proc/self/clear_refs) less the resident size before, when parameters, frames and the compiled program are there. "
-    "raw_mb: the highest resident size of the whole process, with imports, loading and, where the program was not in the "
-    "cache, its compilation (torch's has jax imported too, to share its weights)."
+    "raw_mb: the highest resident size of the whole process, with imports, loading and, where the program was not in "
+    "the cache, its compilation (torch's has jax imported too, to share its weights)."
 )
 
 

@@ -86,7 +86,7 @@ class Step:
         run = Run(config_lib.resolve(config or run_config(name, size)))
         optimizer = make_optimizer(run.config.optimizer, 1000)
         self.trains = name != "score"
-        self.state = states.replicated(jax.jit(lambda: states.start(run.assembler.init(), optimizer))())
+        self.state = states.replicated(states.start(run.assembler.init(), optimizer))
         if self.trains:
             step = make_train_step(run.task, run.assembler, optimizer, 1000, 0)
         else:
