@@ -20,6 +20,9 @@ import numpy as np
 
 from aqa_jax.errors import AqaError, DecodeError
 
+# Readers are threads and processes of our own; OpenCV's would spin beside them, and beside XLA's, for cores.
+cv2.setNumThreads(1)
+
 __all__ = [
     "check_video",
     "choose_and_read",
