@@ -8,7 +8,6 @@
 Modes: train (default), evaluate, crossval, compare, predict, build, import_weights, export_adapter, inspect, config.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -93,9 +92,10 @@ def run(config: "Config", arguments: Sequence[str] = ()) -> int:
     """Starts jax (on several hosts if asked to) and runs the mode; its exit code."""
     import jax
 
+    from aqa_jax import compilation
+
     # The same program is compiled once per machine, not once per run.
-    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR") or os.path.expanduser("~/.cache/aqa_jax/xla")
-    jax.config.update("jax_compilation_cache_dir", cache)
+    compilation.prepare()
     if _PROCESSES.value > 1:
         jax.distributed.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
 

@@ -96,6 +96,12 @@ def _check_together(config: Config) -> None:
     if config.task == "score":
         _check_head(config)
     _check_adapter(config)
+    if config.train.clip_chunk and config.model.batch_norm == "batch":
+        raise ConfigError(
+            "config.train.clip_chunk is exact only where a clip's features depend on that clip alone: set "
+            "config.model.batch_norm=frozen, or config.train.clip_chunk=0 (config.train.remat=blocks saves memory with "
+            "batch statistics too)."
+        )
     if config.task == "motion" and not config.motion.columns:
         raise ConfigError("config.motion.columns is empty: name the columns that task=motion regresses.")
     if data.validation_fraction == 0 and config.evaluate.selection == "best_on_validation":

@@ -242,6 +242,18 @@ class TrainConfig:
         "what is trained beside the head: all, nothing (head), adapters, norm (scales and shifts), bias",
         choices=("all", "head", "adapters", "norm", "bias"),
     )
+    remat: str = _key(
+        "none",
+        "for small memories: blocks keeps only what goes from layer to layer for the backward pass and makes the rest "
+        "again; the gradient stays the same",
+        choices=("none", "blocks"),
+    )
+    clip_chunk: int = _key(
+        0,
+        "for small memories: clips through the backbone at a time on each device, with the gradient of all at once; "
+        "needs model.batch_norm=frozen; 0: all",
+        low=0,
+    )
     evaluate_every: int = _key(0, "steps between evaluations, each followed by a checkpoint; 0: every epoch", low=0)
     checkpoint_every: int = _key(0, "steps between further checkpoints; 0: none", low=0)
     log_every: int = _key(10, "steps between lines of the log", low=1)

@@ -14,5 +14,10 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 from absl import flags
 
+from aqa_jax import compilation
+
+# As run.py compiles; the processes that tests start inherit it.
+compilation.prepare()
+
 # Grain reads absl flags, which only absl.app.run parses.
 flags.FLAGS.mark_as_parsed()

@@ -5,9 +5,10 @@ disagree on; a weight file gives its published outputs only under its own dialec
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -210,12 +211,14 @@ class Settings:
       form: of the kernels.
       axis_name: the mapped axis that batch statistics span.
       adapters: what is added to the blocks.
+      remat: keep only what goes from layer to layer for the backward pass, and make the rest of it again there.
     """
 
     dialect: Dialect
     form: primitives.Form = "auto"
     axis_name: str | None = None
     adapters: AdapterSettings = AdapterSettings()  # noqa: RUF009  (frozen)
+    remat: bool = False
 
 
 def max_pool(x: jax.Array, window, strides, net: Settings) -> jax.Array:
@@ -236,12 +239,28 @@ def max_pool(x: jax.Array, window, strides, net: Settings) -> jax.Array:
     return primitives.max_pool3d(x, window, strides, extra, -math.inf, net.form)
 
 
+def _remade(layer: nnx.Module, x: jax.Array, mode: BNMode) -> jax.Array:
+    """``layer(x, mode)``, of whose inside the backward pass keeps nothing."""
+    graph, *groups = nnx.split(layer, nnx.BatchStat, ...)
+
+    @jax.checkpoint
+    def run(x, groups):
+        inner: Any = nnx.merge(graph, *groups)
+        return inner(x, mode), nnx.state(inner, nnx.BatchStat)
+
+    y, new = run(x, groups)
+    if mode == "batch":
+        nnx.update(layer, new)
+    return y
+
+
 class I3D(nnx.Module):
     """The backbone, from frames to a feature of ``1024 * width`` entries per temporal position."""
 
     def __init__(
         self, *, rngs: nnx.Rngs, dialect: str = "piergiaj", width: float = 1.0, num_classes: int = 0,
         form: primitives.Form = "auto", axis_name: str | None = None, adapters: AdapterSettings | None = None,
+        remat: bool = False,
     ):  # fmt: skip
         """Makes the network.
 
@@ -253,8 +272,9 @@ class I3D(nnx.Module):
           form: of the kernels, see :mod:`aqa_jax.models.primitives`.
           axis_name: mapped axis over which batch statistics are taken.
           adapters: what is added to the Inception modules; None: nothing.
+          remat: see :class:`Settings`; it takes memory from the backward pass and adds a second forward pass to it.
         """
-        net = Settings(DIALECTS[dialect], form, axis_name, adapters or AdapterSettings())
+        net = Settings(DIALECTS[dialect], form, axis_name, adapters or AdapterSettings(), remat)
         c64, c192 = scaled(64, width), scaled(192, width)
         self.Conv3d_1a_7x7 = Unit(3, c64, (7, 7, 7), (2, 2, 2), net, rngs)
         self.Conv3d_2b_1x1 = Unit(c64, c64, (1, 1, 1), (1, 1, 1), net, rngs)
@@ -272,8 +292,14 @@ class I3D(nnx.Module):
         """Name and activation of every layer in :data:`ENDPOINTS`, one after the other."""
         x = video
         for name in ENDPOINTS:
-            x = max_pool(x, *_POOLS[name], self.net) if name in _POOLS else getattr(self, name)(x, mode)
+            x = max_pool(x, *_POOLS[name], self.net) if name in _POOLS else self._layer(name)(x, mode)
             yield name, x
+
+    def _layer(self, name: str) -> Callable[[jax.Array, BNMode], jax.Array]:
+        layer = getattr(self, name)
+        if not self.net.remat:
+            return layer
+        return partial(_remade, layer)
 
     def __call__(self, video: jax.Array, mode: BNMode = "frozen") -> jax.Array:
         """Features of a clip.

@@ -61,7 +61,7 @@ def make_backbone(config: Config, rngs: nnx.Rngs, axis_name: str | None) -> I3D:
     )
     return I3D(
         rngs=rngs, dialect=model.dialect, width=model.width, form=cast(Form, model.kernels), axis_name=axis_name,
-        adapters=adapters,
+        adapters=adapters, remat=config.train.remat == "blocks",
     )  # fmt: skip
 
 

@@ -55,7 +55,7 @@ class MotionTask:
         self, model: ClipModel, batch: Batch, key: jax.Array, progress: jax.Array
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Squared error [B], the mean over the known targets."""
-        values = model(batch["video"], training_mode(self.config))["values"]
+        values = model(batch["video"], training_mode(self.config), self.config.train.clip_chunk)["values"]
         targets = jnp.stack([batch[c] for c in self.columns], -1)
         known = jnp.isfinite(targets)
         wanted = jnp.where(known, (targets - model.head.offset[None]) / model.head.scale[None], 0.0)

@@ -36,7 +36,7 @@ class ScoreTask:
         self, model: ClipModel, batch: Batch, key: jax.Array, progress: jax.Array
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The head's loss [B]; logged beside it the squared error and sigma, in score points."""
-        features = model.features(batch["video"], training_mode(self.config))
+        features = model.features(batch["video"], training_mode(self.config), self.config.train.clip_chunk)
         drop_key, loss_key = jax.random.split(key)
         if self.config.head.dropout:
             features = dropped(features, self.config.head.dropout, drop_key)

@@ -12,7 +12,7 @@ from aqa_jax.evaluate.accuracy import accuracy_interval
 from aqa_jax.models.i3d import I3D, BNMode
 from aqa_jax.models.jitter import colour_jitter
 from aqa_jax.models.layers import Linear
-from aqa_jax.models.score_model import normalise
+from aqa_jax.models.score_model import features_by_chunk, normalise
 from aqa_jax.tasks.base import Arrays, Batch, compute_dtype, make_backbone, training_mode
 
 
@@ -40,10 +40,21 @@ class PaceModel(nnx.Module):
         self.normalisation, self.dtype = normalisation, dtype
 
     def __call__(
-        self, video: jax.Array, mode: BNMode, *, dropout: float = 0.0, key: jax.Array | None = None
+        self, video: jax.Array, mode: BNMode, *, dropout: float = 0.0, key: jax.Array | None = None, chunk: int = 0
     ) -> dict[str, jax.Array]:
-        """RGB in 0..255 [B, 1, T, H, W, 3] -> logits ``pace`` and ``segment`` [B, classes]."""
-        features = self.i3d(normalise(video[:, 0], self.normalisation, self.dtype), mode)
+        """RGB in 0..255 [B, 1, T, H, W, 3] -> logits ``pace`` and ``segment`` [B, classes].
+
+        With ``chunk``, that many clips go through the backbone at a time (:func:`features_by_chunk`).
+        """
+
+        def frames(clips: jax.Array) -> jax.Array:
+            return normalise(clips, self.normalisation, self.dtype)
+
+        if chunk:
+            assert mode == "frozen", "batch statistics need all clips at once"
+            features = features_by_chunk(self.i3d, frames, video[:, 0], chunk)
+        else:
+            features = self.i3d(frames(video[:, 0]), mode)
         if dropout and key is not None:
             kept = jax.random.bernoulli(key, 1 - dropout, features.shape)
             features = jnp.where(kept, features / (1 - dropout), 0.0)
@@ -76,7 +87,10 @@ class VsppTask:
         video = batch["video"]
         if settings.colour_jitter:
             video = colour_jitter(video, settings.colour_jitter, jitter_key)
-        logits = model(video, training_mode(self.config), dropout=settings.dropout, key=drop_key)
+        logits = model(
+            video, training_mode(self.config), dropout=settings.dropout, key=drop_key,
+            chunk=self.config.train.clip_chunk,
+        )  # fmt: skip
         figures = {f"{name}_accuracy": _right(logits[name], batch[name]) for name in self.window.labels}
         losses = [
             optax.softmax_cross_entropy_with_integer_labels(logits[name], batch[name]) for name in self.window.labels

@@ -81,19 +81,12 @@ def read_log(directory: Path) -> list[dict[str, Any]]:
 
 
 class Stopwatch:
-    """Seconds spent waiting for data, compiling and stepping, between two readings."""
+    """Seconds of steps between two readings, and how many of them the devices waited for data (added by the loop)."""
 
     def __init__(self):
         """Starts at zero."""
         self.waited = 0.0
         self._since = time.perf_counter()
-
-    def wait_for(self, iterator: Any) -> Any:
-        """``next(iterator)``, timed."""
-        start = time.perf_counter()
-        item = next(iterator)
-        self.waited += time.perf_counter() - start
-        return item
 
     def read(self, steps: int) -> dict[str, float]:
         """Seconds a step and the share of them spent waiting for data, since the last reading."""

@@ -1,7 +1,8 @@
 """The training loop.
 
-Every step, in this order: take a batch, dispatch the update, read the figures of the step before. Every so often, in
-this order: evaluate, save (state, iterator, evaluations so far), go on.
+Every step, in this order: take a batch (its frames are on the devices already), dispatch the update, read the figures
+of the step before. Every so often, in this order: evaluate, save (state, position of the input, evaluations so far), go
+on. The step is compiled once, and nothing goes between host and devices that is not asked for.
 """
 
 import contextlib
@@ -17,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from aqa_jax.compilation import CompiledOnce
 from aqa_jax.config import Config
 from aqa_jax.errors import ConfigError, Interrupted, RunError
 from aqa_jax.evaluate.metrics import why_no_ranks
@@ -26,11 +28,12 @@ from aqa_jax.train import state as states
 from aqa_jax.train.checkpoints import Checkpoints
 from aqa_jax.train.evaluation import predict_rows
 from aqa_jax.train.exemplars import refreshed
+from aqa_jax.train.feed import Feed
 from aqa_jax.train.initial import initial_state
 from aqa_jax.train.log import Stopwatch, TrainLog
 from aqa_jax.train.optimizer import make_optimizer
 from aqa_jax.train.run import Run, keep_config
-from aqa_jax.train.step import make_train_step, shard
+from aqa_jax.train.step import make_train_step
 
 History = list[dict[str, Any]]
 
@@ -45,6 +48,7 @@ def train(config: Config, workdir: Path) -> Run:
     """
     run = Run(config)
     _check_devices(run)
+    _check_chunk(run)
     keep_config(config, workdir)
     total, every = lengths(run)
     check_selectable(run)
@@ -73,15 +77,20 @@ def train(config: Config, workdir: Path) -> Run:
 
 
 def _loop(run, state, optimizer, iterator, checkpoints, history, log, total, every, terminated) -> None:
-    config = run.config
-    step_fn = make_train_step(run.task, run.assembler, optimizer, total, config.seed)
-    devices = jax.local_device_count()
-    watch, pending, compiled = Stopwatch(), None, False
-    for step in range(int(state["step"]) + 1, total + 1):
-        batch = watch.wait_for(iterator)
-        rows = batch["row"]
+    first = int(state["step"]) + 1
+    with contextlib.closing(Feed(iterator, total + 1 - first)) as feed:
+        _steps(run, state, optimizer, feed, checkpoints, history, log, range(first, total + 1), every, terminated)
+
+
+def _steps(run, state, optimizer, feed, checkpoints, history, log, steps, every, terminated) -> None:
+    config, total = run.config, steps.stop - 1
+    step_fn = CompiledOnce(make_train_step(run.task, run.assembler, optimizer, total, config.seed))
+    watch, pending, figures, compiled = Stopwatch(), None, None, False
+    for step in steps:
+        fed, waited = feed.take(figures)
+        watch.waited += waited
         started = time.perf_counter()
-        state, figures = step_fn(state, shard(batch, devices))
+        state, figures = step_fn(state, fed.batch)
         if not compiled:
             jax.block_until_ready(state)
             compiled = True
@@ -89,7 +98,7 @@ def _loop(run, state, optimizer, iterator, checkpoints, history, log, total, eve
             watch.restart()
         if pending is not None:
             _read(run, log, watch, *pending)
-        pending = (step, figures, rows)
+        pending = (step, figures, fed.rows)
         evaluate = step % every == 0 or step == total
         also = config.train.checkpoint_every
         if evaluate or terminated or (also and step % also == 0):
@@ -102,7 +111,7 @@ def _loop(run, state, optimizer, iterator, checkpoints, history, log, total, eve
                 log.write(step, _flat(history[-1]), "evaluate")
             kept = {choice["step"] for choice in select_all(history, run.task.monitor).values() if "step" in choice}
             # A copy, for the next step donates these arrays while they are still being written.
-            checkpoints.save(step, jax.tree.map(jnp.copy, state), iterator, {"history": history}, kept)
+            checkpoints.save(step, jax.tree.map(jnp.copy, state), fed.position, {"history": history}, kept)
             watch.restart()
         if terminated:
             raise Interrupted(f"SIGTERM: step {step} of {total} is saved; the same command goes on from there.")
@@ -113,17 +122,18 @@ def _read(
 ) -> None:
     """Reads a finished step's figures and stops the run if its loss is not a number."""
     log.advance(step)
-    loss = float(figures["loss"])
-    if not (math.isfinite(loss) and math.isfinite(float(figures["gradient_norm"]))):
+    numbers = {name: float(value) for name, value in jax.device_get(figures).items()}
+    loss = numbers["loss"]
+    if not (math.isfinite(loss) and math.isfinite(numbers["gradient_norm"])):
         ids = ", ".join(str(run.store.table.column("id")[row]) for row in rows)
         raise RunError(
-            f"Step {step}: the loss is {loss} and the gradient's norm {float(figures['gradient_norm'])}. Videos of the "
+            f"Step {step}: the loss is {loss} and the gradient's norm {numbers['gradient_norm']}. Videos of the "
             f"batch: {ids}. The last checkpoint is from before; a lower config.optimizer.learning_rate or "
             "config.optimizer.clip_norm=1.0 usually helps."
         )
     every = run.config.train.log_every
     if step % every == 0 or step == 1:
-        log.write(step, {k: float(v) for k, v in figures.items()} | watch.read(every if step > 1 else 1))
+        log.write(step, numbers | watch.read(every if step > 1 else 1))
 
 
 def _evaluate(run: Run, state: states.State, log: TrainLog) -> dict[str, Any]:
@@ -171,6 +181,17 @@ def _check_devices(run: Run) -> None:
         raise ConfigError(
             f"config.train.batch_size={size} cannot hold pairs of videos on {devices} device(s), and "
             f"config.head.name={run.config.head.name} compares pairs: choose a multiple of {2 * devices}."
+        )
+
+
+def _check_chunk(run: Run) -> None:
+    chunk = run.config.train.clip_chunk
+    clips = run.config.train.batch_size // jax.device_count() * run.batch_shape[0]
+    if chunk and clips % chunk:
+        divisors = ", ".join(str(n) for n in range(1, clips + 1) if clips % n == 0)
+        raise ConfigError(
+            f"config.train.clip_chunk={chunk} does not divide the {clips} clips that each device has of a batch: "
+            f"choose one of {divisors}."
         )
 
 

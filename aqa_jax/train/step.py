@@ -1,14 +1,21 @@
-"""The compiled steps: one update, one evaluation, each pmapped over the devices of all hosts."""
+"""The compiled steps: one update, one evaluation, each pmapped over the devices of all hosts.
+
+Nothing goes between host and devices inside a call of a step, unless :func:`shard` or the caller put it there: an array
+that was forgotten on the host is an error, not a slow step.
+"""
 
 from collections.abc import Callable
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from aqa_jax.tasks.base import Batch, Task
+from aqa_jax.train.packed import Packing, updated
 from aqa_jax.train.state import AXIS, Assembler, State
 
 
@@ -32,19 +39,18 @@ def make_train_step(
             return losses.mean(), (figures, assembler.stats(model))
 
         # State and batch are unequal over the devices only in the batch: every reduction below is explicit.
-        (loss, (figures, stats)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state["trainable"])
-        loss, gradient, figures = jax.lax.pmean((loss, gradient, {k: v.mean() for k, v in figures.items()}), AXIS)
-        updates, optimizer_state = optimizer.update(gradient, state["optimizer"], state["trainable"])
-        figures = {
-            "loss": loss,
-            "gradient_norm": optax.tree.norm(gradient),
-            "update_norm": optax.tree.norm(updates),
-            "parameter_norm": optax.tree.norm(state["trainable"]),
-            **figures,
-        }
+        (loss, (figures, stats)), tree = jax.value_and_grad(loss_of, has_aux=True)(state["trainable"])
+        packing = Packing(state["trainable"])
+        figures = {"loss": loss, **{k: v.mean() for k, v in figures.items()}}
+        # All that the devices tell one another, once: beside the batch's statistics, where these are used.
+        gradient, means = jax.lax.pmean((packing.pack(tree), jnp.stack(list(figures.values()))), AXIS)
+        trainable, optimizer_state, norms = updated(
+            optimizer, gradient, state["optimizer"], state["trainable"], packing
+        )
+        figures = {**dict(zip(figures, means, strict=True)), **norms}
         new = {
             "step": state["step"] + 1,
-            "trainable": optax.apply_updates(state["trainable"], updates),
+            "trainable": trainable,
             "frozen": state["frozen"],
             "stats": stats,
             "constants": state["constants"],
@@ -52,7 +58,7 @@ def make_train_step(
         }
         return new, figures
 
-    return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=(0,))
+    return guarded(jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=(0,)))
 
 
 def make_output_step(task: Task, assembler: Assembler) -> Callable[[State, Batch], dict[str, jax.Array]]:
@@ -62,9 +68,23 @@ def make_output_step(task: Task, assembler: Assembler) -> Callable[[State, Batch
     def step(state: State, batch: Batch) -> dict[str, jax.Array]:
         return task.outputs(assembler.merge(state), batch)
 
-    return step
+    return guarded(step)
+
+
+def guarded(step: Any) -> Any:
+    """``step`` where jax refuses every transfer that is not asked for."""
+
+    @wraps(step)
+    def call(*arguments: Any) -> Any:
+        with jax.transfer_guard("disallow"):
+            return step(*arguments)
+
+    call.lower = step.lower  # type: ignore[attr-defined]
+    return call
 
 
 def shard(batch: dict[str, Any], devices: int) -> dict[str, Any]:
-    """[B, ...] -> [devices, B / devices, ...] for each array."""
-    return {k: v.reshape(devices, v.shape[0] // devices, *v.shape[1:]) for k, v in batch.items()}
+    """[B, ...] -> [devices, B / devices, ...] for each array, on this host's devices."""
+    mesh = Mesh(np.array(jax.local_devices()[:devices]), (AXIS,))
+    parts = {k: v.reshape(devices, v.shape[0] // devices, *v.shape[1:]) for k, v in batch.items()}
+    return jax.device_put(parts, NamedSharding(mesh, PartitionSpec(AXIS)))

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 def start(devices: int, *arguments: str) -> subprocess.Popen:
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}",
         "PYTHONPATH": str(ROOT),
     }
     command = [sys.executable, str(Path(__file__).with_name("worker.py")), *map(str, arguments)]

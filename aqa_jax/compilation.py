@@ -1,0 +1,105 @@
+"""Compiled programs: kept on disk from run to run, compiled in half the time on CPUs, and counted.
+
+Set up by :func:`prepare` before jax is first used. :class:`CompiledOnce` is a step that may be compiled a single time:
+a training that compiles again and again is slow without saying why.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from aqa_jax.errors import RunError
+
+# XLA's newer emitters of fused loops double the time to compile and make programs that are no faster (docs/speed.md).
+# Another version may not know the flag, and XLA ends the process at one that it does not know.
+_CPU_FLAGS = {(0, 10): "--xla_cpu_use_fusion_emitters=false"}
+_COMPILED = "/jax/core/compile/backend_compile_duration"
+_CACHED = "/jax/compilation_cache/cache_hits"
+
+_programs: list[tuple[int, str]] = []
+_hits: list[int] = []
+
+
+def prepare() -> None:
+    """Turns the cache on disk on, and chooses how XLA compiles for CPUs; what the environment says counts more.
+
+    Every program is kept: what takes milliseconds to compile is many programs. Call it before jax is first used.
+    """
+    flag = _CPU_FLAGS.get(tuple(jax.__version_info__[:2]), "")
+    flags = os.environ.get("XLA_FLAGS", "")
+    if flag and flag.partition("=")[0] not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {flag}".strip()
+    directory = os.environ.get("JAX_COMPILATION_CACHE_DIR") or os.path.expanduser("~/.cache/aqa_jax/xla")
+    jax.config.update("jax_compilation_cache_dir", directory)
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def programs() -> list[str]:
+    """Names of the programs that this thread has compiled so far, or read from the cache on disk."""
+    return [name for thread, name in _programs if thread == threading.get_ident()]
+
+
+def cache_hits() -> int:
+    """How many programs the cache on disk has saved this process from compiling."""
+    return len(_hits)
+
+
+def _compiled(event: str, duration_secs: float, **about: str | int) -> None:
+    if event == _COMPILED:
+        _programs.append((threading.get_ident(), str(about.get("fun_name", "?"))))
+
+
+def _happened(event: str, **about: str | int) -> None:
+    if event == _CACHED:
+        _hits.append(1)
+
+
+jax.monitoring.register_event_duration_secs_listener(_compiled)
+jax.monitoring.register_event_listener(_happened)
+
+
+class CompiledOnce:
+    """``step(state, batch)``, compiled at its first call and never again."""
+
+    def __init__(self, step: Callable[[Any, Any], Any]):
+        """``step`` is a jitted or pmapped function."""
+        self._step = step
+        self._shapes: dict[str, str] | None = None
+
+    def __call__(self, state: Any, batch: Any) -> Any:
+        """The step's result.
+
+        Raises:
+          RunError: the step was compiled a second time; the arrays that differ from the first call's are named.
+        """
+        before = len(programs())
+        result = self._step(state, batch)
+        if self._shapes is None:
+            self._shapes = _described(state, batch)
+        elif len(programs()) > before:
+            now = _described(state, batch)
+            changed = [
+                f"{name}: {self._shapes.get(name, 'absent')}, now {now.get(name, 'absent')}"
+                for name in sorted(now.keys() | self._shapes.keys())
+                if now.get(name) != self._shapes.get(name)
+            ]
+            raise RunError(
+                "The step was compiled a second time, and would be again and again. Changed since the first step: "
+                + ("; ".join(changed[:5]) if changed else "no shape; is an array placed elsewhere?")
+                + ". Every batch of a training has to have the same arrays."
+            )
+        return result
+
+
+def _described(state: Any, batch: Any) -> dict[str, str]:
+    """Dtype and shape of every array by its path; arrays that were donated still tell theirs."""
+    leaves = jax.tree_util.tree_leaves_with_path({"state": state, "batch": batch})
+    described = {}
+    for path, leaf in leaves:
+        weak = " (weakly typed)" if getattr(leaf, "weak_type", False) else ""
+        described[jax.tree_util.keystr(path, simple=True, separator="/")] = f"{leaf.dtype} {list(leaf.shape)}{weak}"
+    return described
