@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import NamedSharding, PartitionSpec
 
 from aqa_jax.evaluate.calibration import LEVELS
 from aqa_jax.evaluate.familiarity import Parts
@@ -22,8 +23,7 @@ from aqa_jax.models.folding import fold
 from aqa_jax.models.score_model import ClipModel
 from aqa_jax.models.scores import ScoreDistribution
 from aqa_jax.tasks.score import ScoreTask
-from aqa_jax.train.state import AXIS, Assembler, State, replicated
-from aqa_jax.train.step import shard
+from aqa_jax.train.state import AXIS, Assembler, State
 
 Told = tuple[ScoreDistribution, np.ndarray, Parts]
 """Distributions [B], their central intervals [B, L, 2] at ``LEVELS``, and what describes the videos; numpy arrays."""
@@ -32,9 +32,9 @@ Told = tuple[ScoreDistribution, np.ndarray, Parts]
 _CALLS_AHEAD = 2
 
 
-@partial(jax.pmap, axis_name=AXIS, in_axes=(None, None, 0), static_broadcasted_argnums=0)
+@partial(jax.jit, static_argnums=0)
 def clip_features(graph: Any, state: Any, clips: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """uint8 [devices, N, T, H, W, 3] -> features [devices, N, C] and the early layer's [devices, N, E], float32.
+    """uint8 [N, T, H, W, 3] -> features [N, C] and the early layer's [N, E], float32.
 
     Models that differ in their weights alone share the compiled program.
     """
@@ -61,13 +61,16 @@ class Program:
         model = cast(ClipModel, assembler.merge(jax.tree.map(np.asarray, state)))
         if folded:
             fold(model.i3d)
-        self._clips, self._devices = clips, jax.local_device_count()
+        # Every device has all weights and takes its share of the clips.
+        mesh = jax.sharding.Mesh(np.array(jax.local_devices()), (AXIS,))
+        everywhere, self._shared = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), (AXIS,)))
+        self._at_once = clips * mesh.size
         # Apart, so that runs with other heads, or heads with other constants, share the backbone's program.
         backbone = ClipModel(model.i3d, None, model.normalisation, dtype)
         self._graph, arrays = nnx.split(backbone)
-        self._state = replicated(cast(State, arrays))
+        self._state = jax.device_put(arrays, everywhere)
         head_graph, head_arrays = nnx.split(ClipModel(cast(Any, None), model.head, model.normalisation, dtype))
-        self._head_state = replicated(cast(State, head_arrays))
+        self._head_state = jax.device_put(head_arrays, everywhere)
 
         @jax.jit
         def tell(state: Any, features: jax.Array, early: jax.Array, batch: dict[str, jax.Array]) -> Any:
@@ -80,8 +83,8 @@ class Program:
 
     def compile(self, video: tuple[int, ...], batch: dict[str, np.ndarray]) -> None:
         """Compiles both programs for videos of shape ``video`` [B, S, T, H, W, 3] and what else the head reads."""
-        shape = (self._devices, self._clips, *video[2:])
-        lowered = clip_features.lower(self._graph, self._state, jax.ShapeDtypeStruct(shape, jnp.uint8))
+        clips = jax.ShapeDtypeStruct((self._at_once, *video[2:]), jnp.uint8, sharding=self._shared)
+        lowered = clip_features.lower(self._graph, self._state, clips)
         lowered.compile()
         outputs = (jax.ShapeDtypeStruct((*video[:2], out.shape[-1]), out.dtype) for out in lowered.out_info)
         self._tell.lower(self._head_state, *outputs, batch).compile()
@@ -94,14 +97,14 @@ class Program:
     def _features(self, video: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """[B, S, T, H, W, 3] -> [B, S, C] and [B, S, E]."""
         flat = video.reshape(-1, *video.shape[2:])
-        at_once = self._clips * self._devices
+        at_once = self._at_once
         waiting: deque[tuple[jax.Array, jax.Array]] = deque()
         parts: list[tuple[np.ndarray, np.ndarray]] = []
         for start in range(0, len(flat), at_once):
             clips = flat[start : start + at_once]
             if len(clips) < at_once:
                 clips = np.concatenate([clips, np.repeat(clips[-1:], at_once - len(clips), 0)])
-            waiting.append(clip_features(self._graph, self._state, shard({"clips": clips}, self._devices)["clips"]))
+            waiting.append(clip_features(self._graph, self._state, jax.device_put(clips, self._shared)))
             if len(waiting) == _CALLS_AHEAD:
                 parts.append(jax.tree.map(np.asarray, waiting.popleft()))
         parts += [jax.tree.map(np.asarray, one) for one in waiting]

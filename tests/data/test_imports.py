@@ -1,4 +1,4 @@
-"""Spawned workers and reader threads stay light."""
+"""Spawned workers and reader threads stay light, and scoring waits for nothing that only training needs."""
 
 import subprocess
 import sys
@@ -17,6 +17,10 @@ REPO = Path(__file__).parents[2]
             {"jax", "tensorflow", "tensorflow_datasets", "grain"},
         ),
         (("aqa_jax.data.video_store", "aqa_jax.data.sampling", "aqa_jax.data.splits"), {"jax", "tensorflow"}),
+        (
+            ("aqa_jax.modes", "aqa_jax.predict.ensemble", "aqa_jax.predict.predict"),
+            {"tensorflow_datasets", "grain", "matplotlib", "scipy.stats", "pandas"},
+        ),
         (("aqa_jax.data.build", "aqa_jax.data.pipeline"), {"tensorflow"}),
     ],
 )
