@@ -39,10 +39,11 @@ import report
 from absl import flags
 
 from aqa_jax.data.build import build
-from aqa_jax.data.decode import cv2, iterate_frames, read_image, resize
+from aqa_jax.data.decode import cv2, decode_jpeg, iterate_frames, read_image, resize
 from aqa_jax.data.encode import encode_jpeg
 from aqa_jax.data.frame_cache import FrameCache
 from aqa_jax.data.pipeline import eval_iterator
+from aqa_jax.data.records import FRAMES_PER_RECORD, decode_record
 from aqa_jax.data.sampling import ClipWindow
 from aqa_jax.data.video_store import VideoStore
 
@@ -170,6 +171,28 @@ def _normal(frame: np.ndarray) -> np.ndarray:
     return TABLE[0][frame[TOP : TOP + CROP, LEFT : LEFT + CROP], np.arange(3)]
 
 
+def parts(store: VideoStore) -> dict[str, float]:
+    """Milliseconds that one thread spends on a clip: best of a few, of each part by itself and of all together."""
+    first, count = int(store.table.column("first_record")[0]), -(-FRAMES // FRAMES_PER_RECORD)
+    out = np.empty((FRAMES, CROP, CROP, 3), np.uint8)
+    records = store._records("train", range(first, first + count))
+    jpegs = [jpeg for record in records for jpeg in decode_record(record)][:FRAMES]
+    images = [decode_jpeg(jpeg, "a frame") for jpeg in jpegs]
+
+    def crop_and_copy() -> None:
+        for place, image in enumerate(images):
+            out[place] = cv2.flip(image[TOP : TOP + CROP, LEFT : LEFT + CROP], 1)
+
+    functions = {
+        "read_records": lambda: store._records("train", range(first, first + count)),
+        "find_frames": lambda: [decode_record(record) for record in records],
+        "decode": lambda: [decode_jpeg(jpeg, "a frame") for jpeg in jpegs],
+        "crop_mirror_copy": crop_and_copy,
+        "all": lambda: store.read(0, np.arange(FRAMES), crop=(TOP, LEFT, CROP, CROP), flip=True, out=out),
+    }
+    return {name: 1000 * min(times) for name, times in report.interleaved(functions, 5).items()}
+
+
 def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """All loaders over the images in ``folder`` / originals."""
     workers, size = arguments.workers, arguments.batch
@@ -218,6 +241,7 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         "times_faster": {name: report.ratio(times["published"], times[name]) for name in times if name != "published"},
         "seconds": times,
         "difference_in_levels": explain(str(folder / "originals" / "000"), store, next(on_host(ours()))[0]),
+        "milliseconds_a_clip": parts(store),
         "build_seconds_once": build_seconds,
         "kilobytes_a_frame": {
             "originals": _kilobytes(folder / "originals"),
@@ -258,7 +282,8 @@ def main() -> None:
         for name, clips in result["clips_per_second"].items()
     ]
     print(report.markdown(("loader", "clips/s", "times the published way"), table))
-    print(f"difference in levels of 0..255: {result['difference_in_levels']}")
+    print(f"milliseconds a clip, one thread: {report.rounded(result['milliseconds_a_clip'], 3)}")
+    print(f"difference in levels of 0..255: {report.rounded(result['difference_in_levels'], 3)}")
     print(f"figures: {path}")
 
 

@@ -1,7 +1,7 @@
 """Where the quickstart's time goes, and how long an earlier version of it takes.
 
     python benchmarks/quickstart.py
-    git clone . /tmp/first && git -C /tmp/first checkout 1fbc615       # the first version with today's recipe
+    git clone . /tmp/first && git -C /tmp/first checkout 159beaa       # the first version with a starter
     python benchmarks/quickstart.py --before /tmp/first [--steps 200] [--rounds 2]
 
 Runs ``run.py --config configs/quickstart.py`` as people do, in a process of its own and with nothing compiled before,
