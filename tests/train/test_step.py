@@ -3,7 +3,6 @@
 The network is I3D cut after its first Inception module: what is checked does not depend on depth.
 """
 
-import contextlib
 import re
 
 import jax
@@ -101,40 +100,42 @@ def test_statistics_of_bfloat16_are_taken_in_float32():
     np.testing.assert_allclose(norm.var[...], wanted.var(0, ddof=1), rtol=1e-5)
 
 
-@contextlib.contextmanager
-def float64():
-    with jax.enable_x64(True):
-        yield
-
-
-def gradient_of(run: Run):
-    """Gradient of the mean loss in float64, and the bytes of activations kept for the backward pass."""
-    assembler, batch = run.assembler, batch_of(run)
-    groups = jax.tree.map(lambda x: np.asarray(x, np.float64), assembler.init())
+def loss_of(run: Run):
+    """The mean loss as a function of (trained, groups, batch [1, B, ...])."""
 
     def loss(trainable, groups, batch):
-        model = assembler.merge({**groups, "trainable": trainable})
-        model.dtype = jnp.float64
+        model = run.assembler.merge({**groups, "trainable": trainable})
+        model.dtype = jax.tree.leaves(groups)[0].dtype
         losses, _ = run.task.loss(model, batch, jax.random.key(3), jnp.float32(0.5))
         return losses.mean()
 
     # One device as a mapped axis, for the batch statistics.
-    step_loss = jax.vmap(loss, in_axes=(None, None, 0), axis_name=states.AXIS)
-    step = jax.grad(lambda *arguments: step_loss(*arguments)[0])
+    mapped = jax.vmap(loss, in_axes=(None, None, 0), axis_name=states.AXIS)
+    return lambda *arguments: mapped(*arguments)[0]
 
-    def kept(trainable, groups, batch):
-        return jax.vjp(lambda trainable: step_loss(trainable, groups, batch), trainable)[1]
 
-    with float64():
-        batch = {k: v[None].astype(np.float64) if v.dtype == np.float32 else v[None] for k, v in batch.items()}
-        lowered = jax.jit(step).lower(groups["trainable"], groups, batch)
+def activations_kept(run: Run, groups, batch) -> list[jax.ShapeDtypeStruct]:
+    """What lies between forward and backward pass: traced, not run."""
+
+    def residuals(trainable, groups, batch):
+        return jax.vjp(lambda trainable: loss_of(run)(trainable, groups, batch), trainable)[1]
+
+    kept = jax.tree.leaves(jax.eval_shape(residuals, groups["trainable"], groups, batch))
+    # [1, clips, T, H, W, C], perhaps by chunks: parameters and the exemplars' features have fewer axes.
+    return [leaf for leaf in kept if leaf.ndim >= 6]
+
+
+def gradient_of(run: Run):
+    """Gradient of the mean loss in float64, and the bytes of activations kept for the backward pass."""
+    groups = jax.tree.map(lambda x: np.asarray(x, np.float64), run.assembler.init())
+    with jax.enable_x64(True):
+        batch = {k: v[None].astype(np.float64) if v.dtype == np.float32 else v[None] for k, v in batch_of(run).items()}
+        lowered = jax.jit(jax.grad(loss_of(run))).lower(groups["trainable"], groups, batch)
         # Nobody waits for this program to run, only for its code.
         compiled = lowered.compile(compiler_options={"xla_backend_optimization_level": 0})
         gradient = jax.device_get(compiled(groups["trainable"], groups, batch))
-        residuals = jax.eval_shape(kept, groups["trainable"], groups, batch)
-    # [1, clips, T, H, W, C], perhaps by chunks: parameters and the exemplars' features have fewer axes.
-    activations = [leaf for leaf in jax.tree.leaves(residuals) if leaf.ndim >= 6]
-    return gradient, sum(leaf.size * leaf.dtype.itemsize for leaf in activations)
+        kept = activations_kept(run, groups, batch)
+    return gradient, sum(leaf.size * leaf.dtype.itemsize for leaf in kept)
 
 
 @pytest.fixture
@@ -169,6 +170,20 @@ def test_saving_memory_changes_no_gradient(changes, saving):
         scale = np.abs(theirs).max()
         np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-11 * scale, err_msg=jax.tree_util.keystr(path))
     assert less < 0.5 * most
+
+
+@pytest.mark.parametrize("remat", ["none", "blocks"])
+def test_nothing_is_kept_before_the_first_trained_layer(remat):
+    def kept(trainable):
+        run = make_run(**PRETEXT, **{"train.trainable": trainable, "train.remat": remat, "model.batch_norm": "batch"})
+        batch = {k: jax.ShapeDtypeStruct((1, *v.shape), v.dtype) for k, v in batch_of(run).items()}
+        return activations_kept(run, jax.eval_shape(run.assembler.init), batch)
+
+    # Jittered frames are 16 high, what comes before Mixed_3b 8 and 4, padded a little more; Mixed_3b works at 2.
+    assert any(leaf.shape[-3] > 4 for leaf in kept("all"))  # or the check would see nothing
+    adapted = kept("adapters")
+    assert adapted and all(leaf.shape[-3] <= 4 for leaf in adapted)
+    assert kept("head") == []
 
 
 def test_chunks_are_refused_where_they_would_not_be_exact():
