@@ -56,7 +56,8 @@ print(round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
 """
 
 
-def _run(code: str, argument: str) -> list[str]:
+def run(code: str, argument: str) -> list[str]:
+    """What the Python program ``code`` prints, word by word; its arguments are the repository and ``argument``."""
     done = subprocess.run(
         [sys.executable, "-c", code, str(REPO), argument],
         cwd=REPO,
@@ -75,7 +76,7 @@ def main() -> None:
     rows = []
     for videos, frames in CASES:
         with tempfile.TemporaryDirectory() as data_dir:
-            path, parent, worker = _run(BUILD.format(videos=videos, frames=frames), data_dir)
+            path, parent, worker = run(BUILD.format(videos=videos, frames=frames), data_dir)
             rows.append(
                 {
                     "videos": videos,
@@ -83,8 +84,8 @@ def main() -> None:
                     "dataset_mb": round(sum(p.stat().st_size for p in Path(path).iterdir()) / 2**20),
                     "build_parent_peak_mb": int(parent),
                     "build_worker_peak_mb": int(worker),
-                    "read_103_frames_200_times_peak_mb": int(_run(READ, path)[0]),
-                    "batches_8x10x16x224_peak_mb": int(_run(BATCH, path)[0]),
+                    "read_103_frames_200_times_peak_mb": int(run(READ, path)[0]),
+                    "batches_8x10x16x224_peak_mb": int(run(BATCH, path)[0]),
                 }
             )
             print(rows[-1], flush=True)
