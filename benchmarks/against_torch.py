@@ -9,8 +9,8 @@ running statistics), all (loss = sum of the features, gradients of every paramet
 gradients of these alone). float32, and the kernels that config.model.kernels=auto chooses. PyTorch runs the same
 function (checked first, values and gradients) in its default layout and in channels_last_3d.
 
-On a GPU the training steps of two papers are timed instead (benchmarks/torch_steps.py): bfloat16, PyTorch under AMP and
-torch.compile.
+Modes dae and pecop are two papers' whole training steps, the product's beside PyTorch's (benchmarks/torch_steps.py). On
+a GPU they alone are run, at the papers' sizes, in bfloat16, PyTorch with autocast and torch.compile; on a CPU, small.
 """
 
 import argparse
@@ -35,6 +35,7 @@ SIZES = (
     "2x16x32@.25", "2x16x64@.25", "8x16x32@.25", "8x16x64@.25",
 )  # fmt: skip
 MODES = ("fwd", "all", "ad")
+PAPERS = ("dae", "pecop")
 # Compile time and memory: where the limits that we set ourselves are.
 DEEP = (("1x16x224", "all"), ("1x16x224", "ad"), ("2x16x224", "all"))
 # torch's OpenMP threads spin for some milliseconds after a parallel region, and jax's for less: without a rest the one
@@ -204,10 +205,13 @@ def compare(text: str, mode: str, rounds: int | None) -> dict[str, Any]:
 
 def child(kind: str, text: str, mode: str, threads: int) -> None:
     """Prints what one fresh process measures, as JSON: a step's memory, and ours' compile time."""
+    import jax
+
+    from aqa_jax import compilation
+
+    compilation.prepare()
     size, found = Size.parse(text), {}
     if kind == "ours":
-        import jax
-
         function, arguments, _ = our_function(size, mode)
         video = jax.numpy.asarray(video_of(size))
         started = time.perf_counter()
@@ -225,7 +229,7 @@ def child(kind: str, text: str, mode: str, threads: int) -> None:
         torch.set_num_threads(threads)
         _, groups = our_model(size, mode)
         _, run = torch_functions(size, mode, flat(groups), kind)
-    found |= memory.peak(lambda: [run() for _ in range(3)])
+    found |= memory.peak(run)
     print(json.dumps(found))
 
 
@@ -256,75 +260,97 @@ def deep(text: str, mode: str, threads: int) -> dict[str, Any]:
 
 def as_markdown(results: dict[str, Any]) -> str:
     """The tables of docs/speed.md."""
-    names, peak = ("ours", "torch_default", "torch_channels_last"), results["matmul_peak_gflops_per_s"]
+    names, peak = ("ours", "torch_default", "torch_channels_last"), results.get("matmul_peak_gflops_per_s", 1)
+    layouts = ["torch", "torch channels_last"]
+    tables = []
     rows = []
-    for text, modes in results["rows"].items():
-        for mode, row in modes.items():
-            ratio, default = row["ours_over_torch_channels_last"], row["ours_over_torch"]
-            rows.append([
-                text, mode, *(1e3 * row["seconds"][name] for name in names),
-                default["median"], f"**{ratio['median']:.2f}** ({ratio['min']:.2f} to {ratio['max']:.2f})",
-                *(f"{100 * row['gflops_per_s'][n] / peak:.0f} %" for n in ("ours", "torch_channels_last")),
-            ])  # fmt: skip
-    header = ["clips", "mode", "ours, ms", "torch, ms", "torch channels_last, ms", "ours / torch",
-              "ours / torch channels_last (rounds)", "of peak", "torch channels_last"]  # fmt: skip
-    tables = [report.markdown(header, rows)]
+    for text, mode, row in _flat(results, "rows"):
+        default, ratio = row["ours_over_torch"], row["ours_over_torch_channels_last"]
+        shares = [f"{100 * row['gflops_per_s'][name] / peak:.0f} %" for name in (names[0], names[2])]
+        rows.append([text, mode, *(1e3 * row["seconds"][name] for name in names), default["median"],
+                     _spread(ratio), *shares])  # fmt: skip
+    tables.append((["clips", "mode", "ours, ms", *(f"{name}, ms" for name in layouts), "ours / torch",
+                    "ours / torch channels_last", "ours, of peak", "torch channels_last, of peak"], rows))  # fmt: skip
     rows = []
-    for text, modes in results.get("deep", {}).items():
-        for mode, row in modes.items():
-            steps = [
-                row["memory"][name].get("step_mb", "–") for name in ("ours", "torch_default", "torch_channels_last")
-            ]
-            rows.append([text, mode, row["compile_cold_s"], row["compile_cached_s"], *steps])
-    header = ["clips", "mode", "compile cold, s", "from the cache, s", "memory of a step, MB: ours", "torch",
-              "torch channels_last"]  # fmt: skip
-    return "\n\n".join([*tables, report.markdown(header, rows)] if rows else tables)
+    for text, mode, row in _flat(results, "deep"):
+        steps = [round(row["memory"][name]["step_mb"]) if row["memory"][name] else "–" for name in names]
+        rows.append([text, mode, row["compile_cold_s"], row["compile_cached_s"], *steps])
+    tables.append((["clips", "mode", "compile cold, s", "from the cache, s", "memory, MB: ours", *layouts], rows))
+    rows = []
+    for text, mode, row in _flat(results, "papers"):
+        shares = [f"{100 * row['share_of_matmul_peak'][name]:.0f} %" for name in ("ours", "torch")]
+        seconds = [1e3 * row["seconds"][name] for name in ("ours", "torch")]
+        rows.append([text, mode, row["dtype"], *seconds, _spread(row["ours_over_torch"]), *shares])
+    tables.append((["videos", "step", "in", "ours, ms", "torch, ms", "ours / torch", "ours, of peak",
+                    "torch, of peak"], rows))  # fmt: skip
+    return "\n\n".join(report.markdown(header, rows) for header, rows in tables if rows)
+
+
+def _flat(results: dict[str, Any], section: str) -> list[tuple[str, str, dict[str, Any]]]:
+    return [(text, mode, row) for text, modes in results.get(section, {}).items() for mode, row in modes.items()]
+
+
+def _spread(ratio: dict[str, float]) -> str:
+    return f"**{ratio['median']:.2f}** ({ratio['min']:.2f} to {ratio['max']:.2f})"
 
 
 def main() -> None:
     """Run what is asked for, and merge it into the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", default=list(SIZES))
-    parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
+    parser.add_argument("--modes", nargs="+", choices=MODES + PAPERS, default=list(MODES + PAPERS))
     parser.add_argument("--rounds", type=int, help="timed calls of each (default: 5 to 25, by size)")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--no-deep", action="store_true", help="neither memory nor compile time")
-    parser.add_argument("--out", default="against_torch")
+    parser.add_argument("--out")
     parser.add_argument("--markdown", action="store_true", help="print the tables of the file; run nothing")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.markdown:
-        print(as_markdown(report.read(arguments.out)))
-        return
-    # Before either library counts the cores.
+    # Before either library counts the cores, or takes all memory of a GPU.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.threads])
+    os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.45")
     if arguments.child:
         child(arguments.child, arguments.sizes[0], arguments.modes[0], arguments.threads)
         return
     import jax
+
+    from aqa_jax import compilation
+
+    compilation.prepare()
+    gpu = jax.default_backend() == "gpu"
+    out = arguments.out or ("against_torch_gpu" if gpu else "against_torch")
+    results = report.read(out)
+    if arguments.markdown:
+        print(as_markdown(results))
+        return
     import torch
 
+    from benchmarks import torch_steps
+
     torch.set_num_threads(arguments.threads)
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", os.path.expanduser("~/.cache/aqa_jax/xla"))
-    results = report.read(arguments.out)
-    results |= {"pause_s": PAUSE, "threads": arguments.threads}
-    peaks = [report.matmul_peak()]
-    for text in arguments.sizes:
-        for mode in arguments.modes:
-            row = report.rounded(compare(text, mode, arguments.rounds))
+    if not gpu:
+        print("No GPU: the CPU's sizes, in float32.", flush=True)
+    results |= {"pause_s": PAUSE, "threads": arguments.threads, "gpu": gpu}
+    peaks = []
+
+    def keep(section: str, text: str, mode: str, row: dict[str, Any], *said: str) -> None:
+        results.setdefault(section, {}).setdefault(text, {})[mode] = report.rounded(row)
+        print(text, mode, json.dumps({key: report.rounded(row[key]) for key in said or row}), flush=True)
+        report.write(out, results)
+
+    for text in () if gpu else arguments.sizes:
+        for mode in [mode for mode in arguments.modes if mode in MODES]:
+            row = compare(text, mode, arguments.rounds)
             # The best of the whole run, for the machine may be busy at one moment.
             peaks.append(report.matmul_peak())
             results["matmul_peak_gflops_per_s"] = report.rounded(max(peaks) / 1e9)
-            results.setdefault("rows", {}).setdefault(text, {})[mode] = row
-            print(text, mode, json.dumps({k: row[k] for k in ("seconds", "ours_over_torch_channels_last")}), flush=True)
-            report.write(arguments.out, results)
+            keep("rows", text, mode, row, "seconds", "ours_over_torch_channels_last")
+    for mode in [mode for mode in arguments.modes if mode in PAPERS]:
+        row = torch_steps.compare(mode, arguments.rounds or 7)
+        keep("papers", row["size"], mode, row, "seconds", "ours_over_torch")
     for text, mode in DEEP:
-        if text in arguments.sizes and mode in arguments.modes and not arguments.no_deep:
-            row = report.rounded(deep(text, mode, arguments.threads))
-            results.setdefault("deep", {}).setdefault(text, {})[mode] = row
-            print(text, mode, json.dumps(row), flush=True)
-            report.write(arguments.out, results)
+        if text in arguments.sizes and mode in arguments.modes and not gpu and not arguments.no_deep:
+            keep("deep", text, mode, deep(text, mode, arguments.threads))
     print(as_markdown(results))
 
 

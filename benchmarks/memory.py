@@ -20,8 +20,8 @@ def _status(name: str) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith(name + ":")) / 1024
 
 
-def peak(call: Callable[[], Any]) -> dict[str, float]:
-    """MB (2^20 bytes) that ``call`` needs; see :data:`HOW`. Empty where the kernel keeps no peak."""
+def peak(call: Callable[[], Any], repeats: int = 3) -> dict[str, float]:
+    """MB (2^20 bytes) that ``call`` needs, called a few times; see :data:`HOW`. Empty where the kernel keeps no peak."""
     # What compiling has left free but resident would hide what the steps need.
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):
@@ -30,9 +30,9 @@ def peak(call: Callable[[], Any]) -> dict[str, float]:
         raw, before = _status("VmHWM"), _status("VmRSS")
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:
-        call()
         return {}
-    call()
+    for _ in range(repeats):
+        call()
     # Not ru_maxrss: a child inherits the peak of the process that started it.
     highest = _status("VmHWM")
     return {"before_mb": before, "step_mb": highest - before, "raw_mb": max(raw, highest)}

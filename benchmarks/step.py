@@ -75,8 +75,6 @@ class Step:
 
     def __init__(self, name: str, size: Size, config: Any = None):
         """Compiles the step; ``config`` replaces :func:`run_config`'s."""
-        import jax
-
         from aqa_jax import config as config_lib
         from aqa_jax.train import state as states
         from aqa_jax.train.optimizer import make_optimizer
@@ -87,16 +85,14 @@ class Step:
         optimizer = make_optimizer(run.config.optimizer, 1000)
         self.trains = name != "score"
         self.state = states.replicated(states.start(run.assembler.init(), optimizer))
+        step: Any = make_output_step(run.task, run.assembler)
         if self.trains:
             step = make_train_step(run.task, run.assembler, optimizer, 1000, 0)
-        else:
-            step = make_output_step(run.task, run.assembler)
-        batch = shard(batch_of(size), 1)
-        started = time.perf_counter()
-        self.compiled = step.lower(self.state, batch).compile()
-        self.compile_s = time.perf_counter() - started
         # The frames' way to the device is the input's affair (benchmarks/input.py).
-        self.batch = jax.device_put(batch, self.compiled.input_shardings[0][1])
+        self.batch = shard(batch_of(size), 1)
+        started = time.perf_counter()
+        self.compiled = step.lower(self.state, self.batch).compile()
+        self.compile_s = time.perf_counter() - started
         self.figures: dict[str, Any] = {}
 
     def __call__(self) -> None:
@@ -113,17 +109,20 @@ def measured(name: str, text: str, rounds: int) -> dict[str, Any]:
     """One step in this process; without ``rounds`` it is compiled alone."""
     import jax
 
+    from aqa_jax import compilation
+
+    compilation.prepare()
     size = Size.parse(text)
     step = Step(name, size)
     found: dict[str, Any] = {"compile_s": step.compile_s}
     if not rounds:
         return found
     found["temporary_mb"] = step.compiled.memory_analysis().temp_size_in_bytes / 2**20
-    found["memory"] = memory.peak(lambda: [step() for _ in range(2)])
+    found["memory"] = memory.peak(step)
     stats = jax.local_devices()[0].memory_stats() or {}
     if "peak_bytes_in_use" in stats:
         found["device_peak_mb"] = stats["peak_bytes_in_use"] / 2**20
-    times = report.interleaved({"step": step}, rounds, warm=False)["step"]
+    times = report.interleaved({"step": step}, rounds)["step"]
     seconds = report.medians({"step": times})["step"]
     dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     peak, work = report.matmul_peak(dtype), flops(STEPS[name], size)
@@ -143,9 +142,7 @@ def measured(name: str, text: str, rounds: int) -> dict[str, Any]:
 
 def in_a_process(name: str, text: str, rounds: int, cache: str | None) -> dict[str, Any]:
     """:func:`measured` in a fresh process, for its memory and its compile time."""
-    environment = dict(os.environ)
-    if cache or "JAX_COMPILATION_CACHE_DIR" not in environment:
-        environment["JAX_COMPILATION_CACHE_DIR"] = cache or os.path.expanduser("~/.cache/aqa_jax/xla")
+    environment = os.environ | ({"JAX_COMPILATION_CACHE_DIR": cache} if cache else {})
     command = [sys.executable, __file__, "--child", "--steps", name, "--sizes", text, "--rounds", str(rounds)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
