@@ -41,12 +41,12 @@ def evaluate_run(run: Run, workdir: Path, output: Path) -> dict[str, Any]:
         history = checkpoints.progress(checkpoints.steps()[-1])["history"]
         chosen = select(history, config.evaluate.selection, monitor)
         selections = select_all(history, monitor)
-        evaluated: dict[int, Evaluated] = {}
+        like, evaluated = restored_like(run), dict[int, Evaluated]()
         for selection in selections.values():
             step = selection.get("step")
             if step is None or step in evaluated:
                 continue
-            state = checkpoints.restore_state(step, restored_like(run))
+            state = checkpoints.restore_state(step, like)
             if step == chosen.step:
                 chosen_state = state
             evaluated[step] = evaluate_checkpoint(run, state, step)
