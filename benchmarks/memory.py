@@ -21,7 +21,7 @@ def _status(name: str) -> float:
 
 
 def peak(call: Callable[[], Any], repeats: int = 3) -> dict[str, float]:
-    """MB (2^20 bytes) that ``call`` needs, called a few times; see :data:`HOW`. Empty where the kernel keeps no peak."""
+    """MB (2^20 bytes) that ``call`` needs, called repeatedly; see :data:`HOW`. Empty where the kernel keeps no peak."""
     # What compiling has left free but resident would hide what the steps need.
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):
