@@ -235,5 +235,4 @@ def keep_config(config: Config, workdir: Path) -> None:
 
 def restored_like(run: Run) -> State:
     """Shapes and dtypes of the state without its optimizer: what scoring needs of a checkpoint."""
-    groups = jax.eval_shape(run.assembler.init)
-    return {"step": jax.ShapeDtypeStruct((), "int32"), **groups}
+    return {"step": jax.ShapeDtypeStruct((), "int32"), **run.assembler.abstract}

@@ -35,13 +35,15 @@ class Assembler:
         self._make_model = make_model
         self.trainable = trainable
         model = nnx.eval_shape(make_model)
-        self.graph = nnx.split(model, *self._filters)[0]
+        self.graph, *groups = nnx.split(model, *self._filters)
+        # Shapes and dtypes of what init makes.
+        self.abstract: State = _named(groups)
         self.parameters = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
 
     def init(self) -> State:
         """Fresh arrays for every group."""
         _, *groups = nnx.split(self._make_model(), *self._filters)
-        return {name: nnx.to_pure_dict(group) for name, group in zip(GROUPS, groups, strict=True)}
+        return _named(groups)
 
     def merge(self, state: State) -> nnx.Module:
         """The module with the arrays of ``state``."""
@@ -50,6 +52,10 @@ class Assembler:
     def stats(self, model: nnx.Module) -> dict[str, Any]:
         """The running statistics of ``model``, as in the state."""
         return nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+
+
+def _named(groups: list[Any]) -> State:
+    return {name: nnx.to_pure_dict(group) for name, group in zip(GROUPS, groups, strict=True)}
 
 
 def flat(state: State, groups: tuple[str, ...] = GROUPS) -> dict[str, Any]:
@@ -85,7 +91,14 @@ def with_values(state: State, values: dict[str, np.ndarray]) -> State:
 
 def start(groups: State, optimizer: optax.GradientTransformation) -> State:
     """The state before the first step."""
-    return {"step": jnp.zeros((), jnp.int32), **groups, "optimizer": optimizer.init(groups["trainable"])}
+    # One program instead of one for every shape; so is the copy below.
+    return {"step": jnp.zeros((), jnp.int32), **groups, "optimizer": jax.jit(optimizer.init)(groups["trainable"])}
+
+
+@jax.jit
+def copied(state: State) -> State:
+    """``state`` in memory of its own, for whoever reads it while a step takes over the original's."""
+    return jax.tree.map(jnp.copy, state)
 
 
 def _replicated_sharding() -> jax.sharding.NamedSharding:
