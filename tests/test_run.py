@@ -81,6 +81,9 @@ def test_sigterm_loses_no_step(whole, tmp_path):
     assert code == 0, err[-3000:]
     assert f"Going on from step {last} of {STEPS}" in out
     assert results(tmp_path) == results(whole[0])
+    # Another run has compiled the same step before: from the cache on disk, in this process as in the killed one.
+    lines = map(json.loads, log.read_text().splitlines())
+    assert {line["from_cache"] for line in lines if line["kind"] == "compile"} == {1}
 
 
 def test_the_terminal_shows_the_table_the_rules_and_where_results_lie(whole):

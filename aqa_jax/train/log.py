@@ -47,12 +47,12 @@ class TrainLog:
         if "loss" in figures:
             self._bar.set_postfix(loss=f"{figures['loss']:.3g}", wait=f"{100 * figures.get('data_wait', 0):.0f}%")
 
-    def compiled(self, step: int, seconds: float) -> None:
-        """Logs how long compiling took and leaves it out of the bar's estimate."""
+    def compiled(self, step: int, seconds: float, from_cache: bool) -> None:
+        """Logs how long compiling, or reading from the cache on disk, took; leaves it out of the bar's estimate."""
         if self.enabled:
-            self.write(step, {"compile_seconds": seconds}, "compile")
+            self.write(step, {"compile_seconds": seconds, "from_cache": int(from_cache)}, "compile")
             self._bar.unpause()
-            self.say(f"compiled in {seconds:.0f} s")
+            self.say(f"{'read from the compilation cache' if from_cache else 'compiled'} in {seconds:.0f} s")
 
     def say(self, text: str) -> None:
         """A line above the bar."""

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from aqa_jax.compilation import CompiledOnce
+from aqa_jax import compilation
 from aqa_jax.config import Config
 from aqa_jax.errors import ConfigError, Interrupted, RunError
 from aqa_jax.evaluate.metrics import why_no_ranks
@@ -84,17 +83,17 @@ def _loop(run, state, optimizer, iterator, checkpoints, history, log, total, eve
 
 def _steps(run, state, optimizer, feed, checkpoints, history, log, steps, every, terminated) -> None:
     config, total = run.config, steps.stop - 1
-    step_fn = CompiledOnce(make_train_step(run.task, run.assembler, optimizer, total, config.seed))
+    step_fn = compilation.CompiledOnce(make_train_step(run.task, run.assembler, optimizer, total, config.seed))
     watch, pending, figures, compiled = Stopwatch(), None, None, False
     for step in steps:
         fed, waited = feed.take(figures)
         watch.waited += waited
-        started = time.perf_counter()
+        started, hits = time.perf_counter(), compilation.cache_hits()
         state, figures = step_fn(state, fed.batch)
         if not compiled:
             jax.block_until_ready(state)
             compiled = True
-            log.compiled(step, time.perf_counter() - started)
+            log.compiled(step, time.perf_counter() - started, compilation.cache_hits() > hits)
             watch.restart()
         if pending is not None:
             _read(run, log, watch, *pending)
@@ -111,7 +110,7 @@ def _steps(run, state, optimizer, feed, checkpoints, history, log, steps, every,
                 log.write(step, _flat(history[-1]), "evaluate")
             kept = {choice["step"] for choice in select_all(history, run.task.monitor).values() if "step" in choice}
             # A copy, for the next step donates these arrays while they are still being written.
-            checkpoints.save(step, jax.tree.map(jnp.copy, state), fed.position, {"history": history}, kept)
+            checkpoints.save(step, states.copied(state), fed.position, {"history": history}, kept)
             watch.restart()
         if terminated:
             raise Interrupted(f"SIGTERM: step {step} of {total} is saved; the same command goes on from there.")
