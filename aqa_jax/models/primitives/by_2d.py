@@ -1,0 +1,30 @@
+"""A 3-D convolution as one 2-D convolution whose channels are the temporal taps'."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+Pairs = Sequence[tuple[int, int]]
+
+
+def conv2d(x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Pairs) -> jax.Array:
+    """Cross-correlation of [B, H, W, C] with [kh, kw, C, O]."""
+    return lax.conv_general_dilated(
+        x, kernel, tuple(strides), list(padding), dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def conv_by_2d(x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Pairs) -> jax.Array:
+    """Cross-correlation of [B, T, H, W, C] with [kt, kh, kw, C, O]."""
+    kt, kh, kw, channels, out_channels = kernel.shape
+    x = jnp.pad(x, ((0, 0), tuple(padding[0]), (0, 0), (0, 0), (0, 0)))
+    batch, time, height, width, _ = x.shape
+    out_time = (time - kt) // strides[0] + 1
+    span = (out_time - 1) * strides[0] + 1
+    taps = [lax.slice_in_dim(x, k, k + span, strides[0], axis=1) for k in range(kt)]
+    stacked = jnp.concatenate(taps, axis=-1).reshape(batch * out_time, height, width, kt * channels)
+    flat_kernel = jnp.transpose(kernel, (1, 2, 0, 3, 4)).reshape(kh, kw, kt * channels, out_channels)
+    y = conv2d(stacked, flat_kernel, strides[1:], padding[1:])
+    return y.reshape(batch, out_time, *y.shape[1:])
