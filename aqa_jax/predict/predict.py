@@ -24,6 +24,8 @@ from aqa_jax.predict.video_clips import VideoClips, read_clips
 SCORES_SCHEMA = "aqa_jax.scores/1"
 INTERVALS = (50, 90)
 """Levels of the reported central intervals, in per cent."""
+# A decoded video of ten clips takes 24 MB, and one a thread waits.
+_MOST_THREADS = 16
 
 
 class Distribution(Protocol):
@@ -148,14 +150,14 @@ def predict(
       score_range: lowest and highest score in training; a score outside is flagged.
       model: what identifies the model (config hash, checkpoint step, …), copied into scores.json.
       check: score every video by the plain model too, and report the largest difference.
-      threads: that decode; one a core by default.
+      threads: that decode; by default one a core, 16 at most.
       progress: show a bar.
 
     Returns:
       The report; its `exit_code` is 1 if any file failed.
     """
     report = Report(check=Check() if check else None)
-    threads = threads or cores()
+    threads = threads or min(cores(), _MOST_THREADS)
 
     def read(path: Path) -> tuple[VideoClips, str, float | None]:
         given = difficulty.get(path.name) if isinstance(difficulty, Mapping) else difficulty
