@@ -38,8 +38,8 @@ MODES = ("fwd", "all", "ad")
 PAPERS = ("dae", "pecop")
 # Compile time and memory: where the limits that we set ourselves are.
 DEEP = (("1x16x224", "all"), ("1x16x224", "ad"), ("2x16x224", "all"))
-# torch's OpenMP threads spin for 4 ms after a parallel region, jax's for .1 ms (CPU time measured): without a rest the one
-# that comes second shares its cores with them. Longer rests change no ratio.
+# torch's OpenMP threads spin for 4 ms after a parallel region, jax's for .1 ms (their CPU time): without a rest the one
+# that comes second would share its cores with them.
 PAUSE = 0.03
 FORWARD_TOLERANCE, GRADIENT_TOLERANCE = 1e-4, 2e-2
 
