@@ -8,6 +8,7 @@ Runs ``run.py --config configs/quickstart.py`` as people do, in a process of its
 this tree and the other in alternation, both for the same reduced number of steps with two evaluations. Seconds come
 from the clock and from the run's own log. The dataset is built beforehand. ``default`` in the JSON is what the whole
 training comes to with the steps and evaluations that each version has by default, from the figures measured.
+``step_cpu`` and ``compile_cpu`` (with the start) are seconds of all cores together: a busy machine changes them less.
 """
 
 import argparse
@@ -64,6 +65,7 @@ def timed_run(tree: Path, folder: Path, data: Path, steps: int) -> dict[str, flo
     evaluations = [end - since for since, end in zip(before, evaluated, strict=True)]
     training = evaluated[-1] - (compiled_at - compile_line["compile_seconds"])
     trained = [line for _, line in lines if line["kind"] == "train"]
+    first, *_, last = (line for line in trained if 1 < line["step"] <= steps // 2)
     return {
         "start": compiled_at - compile_line["compile_seconds"],
         "compile": compile_line["compile_seconds"],
@@ -73,6 +75,8 @@ def timed_run(tree: Path, folder: Path, data: Path, steps: int) -> dict[str, flo
         "afterwards": whole - evaluated[-1],
         "whole": whole,
         "step": statistics.median(line["step_seconds"] for line in trained if line["step"] > 10),
+        "step_cpu": (last["cpu"] - first["cpu"]) / (last["step"] - first["step"]),
+        "compile_cpu": compile_line["cpu"],
         "last_evaluation": evaluations[-1],
         "first_evaluation": evaluations[0],
         "data_wait": statistics.mean(line["data_wait"] for line in trained if line["step"] > 1),
@@ -80,16 +84,27 @@ def timed_run(tree: Path, folder: Path, data: Path, steps: int) -> dict[str, flo
 
 
 def _watched(process: subprocess.Popen, path: Path) -> list[tuple[float, dict[str, Any]]]:
-    """The lines of the log and when each appeared."""
+    """The lines of the log and when each appeared; ``cpu`` in each: the seconds that all cores had spent until then."""
     lines: list[tuple[float, dict[str, Any]]] = []
+    cpu = 0.0
     while True:
         over = process.poll() is not None
+        cpu = cpu if over else _cpu_seconds(process.pid)
         text = path.read_text() if path.exists() else ""
         now = time.perf_counter()
-        lines += [(now, json.loads(line)) for line in text.splitlines(keepends=True)[len(lines) :] if line[-1] == "\n"]
+        new = [line for line in text.splitlines(keepends=True)[len(lines) :] if line[-1] == "\n"]
+        lines += [(now, {**json.loads(line), "cpu": cpu}) for line in new]
         if over:
             return lines
         time.sleep(0.05)
+
+
+def _cpu_seconds(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return float("nan")
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def defaults(tree: Path) -> dict[str, float]:
@@ -142,7 +157,7 @@ def main() -> None:
         ).stdout.strip()
         content["now_over_before"] = {
             name: versions["now"]["median"][name] / versions["before"]["median"][name]
-            for name in ("step", "compile", "last_evaluation", "training", "whole")
+            for name in ("step", "step_cpu", "compile", "last_evaluation", "training", "whole")
         } | {
             f"default_{name}": versions["now"]["default"][name] / versions["before"]["default"][name]
             for name in ("training", "whole")
