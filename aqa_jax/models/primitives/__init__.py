@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from aqa_jax.models.primitives.by_2d import conv_by_2d
+from aqa_jax.models.primitives.by_2d import conv_by_2d, conv_by_dot
 from aqa_jax.models.primitives.grouped import grouped_conv
 from aqa_jax.models.primitives.pool import max_pool_axis
 from aqa_jax.models.primitives.tiles import conv_by_tiles, tile_of
@@ -27,6 +27,8 @@ from aqa_jax.models.primitives.tiles import conv_by_tiles, tile_of
 Form = Literal["auto", "plain", "cpu"]
 # GFLOP of a convolution from which tiles save more time than their dozens of small programs take to compile.
 WORTH_TILES = 0.5
+# Outputs (over batch, time and space) up to which one matrix product of copied windows is fastest.
+FEW_POSITIONS = 256
 Padding = Sequence[tuple[int, int]]
 
 
@@ -50,24 +52,31 @@ def conv3d(
         return lax.conv_general_dilated(
             x, kernel, tuple(strides), list(padding), dimension_numbers=("NDHWC", "DHWIO", "NDHWC")
         )
+    kernel, padding = _without_blind_taps(x.shape, kernel, strides, padding)
     if kernel.shape[:3] == (1, 1, 1) and tuple(strides) == (1, 1, 1) and not any(map(any, padding)):
         return jnp.einsum("bthwc,co->bthwo", x, kernel[0, 0, 0])
-    tile = _tile(x, kernel, strides, padding)
-    if tile:
+    sizes = zip(x.shape[1:4], kernel.shape[:3], strides, padding, strict=True)
+    out = [(n + sum(pad) - k) // s + 1 for n, k, s, pad in sizes]
+    # XLA hands 2-D convolutions of tiny images to a slow path.
+    if x.shape[0] * math.prod(out) <= FEW_POSITIONS or out[1] * out[2] <= 4:
+        return conv_by_dot(x, kernel, strides, padding)
+    tile = tile_of(out[0], -(-kernel.shape[0] // strides[0])) if strides[0] <= 2 else 0
+    gflop = 2e-9 * x.shape[0] * math.prod(out) * math.prod(kernel.shape)
+    # Tiles lose three bits: nothing in float32, too much in a half precision.
+    if tile and gflop >= WORTH_TILES and x.dtype in (jnp.float32, jnp.float64):
         return conv_by_tiles(x, kernel, strides, padding, tile)
     return conv_by_2d(x, kernel, strides, padding)
 
 
-def _tile(x, kernel, strides, padding) -> int:
-    """Outputs per tile, 0 for no tiles."""
-    # Tiles lose three bits: nothing in float32, too much in a half precision.
-    if strides[0] > 2 or x.dtype not in (jnp.float32, jnp.float64):
-        return 0
-    sizes = zip(x.shape[1:4], kernel.shape[:3], strides, padding, strict=True)
-    out = [(n + sum(pad) - k) // s + 1 for n, k, s, pad in sizes]
-    if 2e-9 * x.shape[0] * math.prod(out) * math.prod(kernel.shape) < WORTH_TILES:
-        return 0
-    return tile_of(out[0], -(-kernel.shape[0] // strides[0]))
+def _without_blind_taps(shape, kernel, strides, padding):
+    """Kernel and padding without the taps that see only padding, as most do where an image has shrunk to 1x1."""
+    window, pads = [], []
+    for n, size, stride, (low, high) in zip(shape[1:4], kernel.shape[:3], strides, padding, strict=True):
+        out = n + low + high - size + 1
+        first, last = (max(low - out + 1, 0), min(low + n, size)) if stride == 1 else (0, size)
+        window.append(slice(first, last))
+        pads.append((low - first, high - (size - last)))
+    return kernel[tuple(window)], pads
 
 
 def grouped_conv3d(x: jax.Array, kernel: jax.Array, padding: Padding, form: Form = "auto") -> jax.Array:

@@ -6,6 +6,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.custom_derivatives import SymbolicZero
 
 from aqa_jax.models.primitives.by_2d import Pairs
 
@@ -55,37 +56,55 @@ def _out_shape(padded, kernel_shape):
     return (batch, *(n - k + 1 for n, k in zip(sizes, kernel_shape[:3], strict=True)), groups)
 
 
-def _row(values):
-    """[G] -> [1, 1, 1, 1, G]."""
-    return values.reshape(1, 1, 1, 1, -1)
-
-
 def _grouped_fwd(x, kernel, padding):
-    return grouped_conv(x, kernel, padding), (x, kernel)
+    return grouped_conv(x.value, kernel.value, padding), (
+        x.value if kernel.perturbed else None,
+        x.value.shape if x.perturbed else None,
+        kernel.value,
+    )
 
 
 def _grouped_bwd(padding, residuals, g):
-    x, kernel = residuals
-    offsets = jnp.array(_taps(x.shape[1:4], kernel.shape[:3], padding)).reshape(-1, 3)
-    planes = _planes(x, kernel.shape[3], padding)
-    window, plane_shape = kernel.shape[:3], (*x.shape[:4], kernel.shape[4])
+    x, shape, kernel = residuals
+    if isinstance(g, SymbolicZero):
+        return None, None
+    dx = None if shape is None else _input_gradient(shape, kernel, padding, g)
+    return dx, None if x is None else _kernel_gradient(x, kernel, padding, g)
+
+
+def _input_gradient(shape, kernel, padding, g):
+    batch, time, height, width, _ = shape
+    window = kernel.shape[:3]
+    per_group, groups = kernel.shape[3:]
     # An input entry at p is seen by tap k of the output at p + low - k: the output's gradient, padded the other way.
     around = [(k - 1 - low, k - 1 - high) for k, (low, high) in zip(window, padding, strict=True)]
-    padded = lax.pad(g, jnp.zeros((), g.dtype), [(0, 0, 0), *((a, b, 0) for a, b in around), (0, 0, 0)])
+    g = lax.pad(g, jnp.zeros((), g.dtype), [(0, 0, 0), *((a, b, 0) for a, b in around), (0, 0, 0)])
+    taps = _taps((time, height, width), window, padding)
 
-    def add(i, totals):
-        dplanes, dkernel = totals
+    def row(index):
+        h, plane = index // per_group, index % per_group
+        weights = lax.dynamic_index_in_dim(kernel, plane, axis=3, keepdims=False)
+        total = jnp.zeros((batch, time, width, groups), g.dtype)
+        for t, k, w in taps:
+            start = (0, window[0] - 1 - t, h + window[1] - 1 - k, window[2] - 1 - w, 0)
+            seen_by = lax.dynamic_slice(g, start, (batch, time, 1, width, groups))[:, :, 0]
+            total = total + seen_by * weights[t, k, w][None, None, None]
+        return total
+
+    rows = lax.map(row, jnp.arange(height * per_group)).reshape(height, per_group, batch, time, width, groups)
+    return jnp.transpose(rows, (2, 3, 0, 4, 5, 1)).reshape(shape)
+
+
+def _kernel_gradient(x, kernel, padding, g):
+    offsets = jnp.array(_taps(x.shape[1:4], kernel.shape[:3], padding)).reshape(-1, 3)
+    planes = _planes(x, kernel.shape[3], padding)
+
+    def add(i, dkernel):
         t, h, w = offsets[i]
-        back = (0, window[0] - 1 - t, window[1] - 1 - h, window[2] - 1 - w, 0)
-        seen_by = lax.dynamic_slice(padded, back, plane_shape)
-        rows = kernel[t, h, w]
-        dplanes = tuple(d + seen_by * _row(row) for d, row in zip(dplanes, rows, strict=True))
         sums = [(lax.dynamic_slice(plane, (0, t, h, w, 0), g.shape) * g).sum((0, 1, 2, 3)) for plane in planes]
-        return dplanes, dkernel.at[t, h, w].set(jnp.stack(sums))
+        return dkernel.at[t, h, w].set(jnp.stack(sums))
 
-    zeros = tuple(jnp.zeros(plane_shape, x.dtype) for _ in planes)
-    dplanes, dkernel = lax.fori_loop(0, len(offsets), add, (zeros, jnp.zeros_like(kernel)))
-    return jnp.stack(dplanes, -1).reshape(x.shape), dkernel
+    return lax.fori_loop(0, len(offsets), add, jnp.zeros_like(kernel))
 
 
-grouped_conv.defvjp(_grouped_fwd, _grouped_bwd)
+grouped_conv.defvjp(_grouped_fwd, _grouped_bwd, symbolic_zeros=True)
