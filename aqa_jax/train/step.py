@@ -27,11 +27,11 @@ def make_train_step(
     The gradient is that of the mean loss over the whole batch with respect to the trainable group alone. The state
     stays one replicated array per leaf, without a device axis, so a checkpoint is the same for any number of devices.
     """
-    root = jax.random.key(seed)
 
-    def step(state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
-        key = jax.random.fold_in(jax.random.fold_in(root, state["step"]), jax.lax.axis_index(AXIS))
-        progress = state["step"].astype(jnp.float32) / total_steps
+    def step(state: State, batch: Batch, numbers: dict[str, jax.Array]) -> tuple[State, dict[str, jax.Array]]:
+        key = jax.random.fold_in(jax.random.key(numbers["seed"]), state["step"])
+        key = jax.random.fold_in(key, jax.lax.axis_index(AXIS))
+        progress = state["step"].astype(jnp.float32) / numbers["total_steps"]
 
         def loss_of(trainable: Any) -> tuple[jax.Array, Any]:
             model = assembler.merge({**state, "trainable": trainable})
@@ -58,7 +58,10 @@ def make_train_step(
         }
         return new, figures
 
-    return guarded(jax.pmap(step, axis_name=AXIS, in_axes=(None, 0), out_axes=None, donate_argnums=(0,)))
+    mapped = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0, None), out_axes=None, donate_argnums=(0,))
+    # Arguments and not constants: runs that differ in their seed alone find the same program in the cache on disk.
+    numbers = {"seed": np.uint32(seed % 2**32), "total_steps": np.float32(total_steps)}
+    return guarded(mapped, _on_local_devices(numbers, PartitionSpec()))
 
 
 def make_output_step(task: Task, assembler: Assembler) -> Callable[[State, Batch], dict[str, jax.Array]]:
@@ -71,20 +74,28 @@ def make_output_step(task: Task, assembler: Assembler) -> Callable[[State, Batch
     return guarded(step)
 
 
-def guarded(step: Any) -> Any:
-    """``step`` where jax refuses every transfer that is not asked for."""
+def guarded(step: Any, *more: Any) -> Any:
+    """``step``, given ``more`` at the end, where jax refuses every transfer that is not asked for.
+
+    That holds from the second call on: the first one compiles, and constants of the program may come from anywhere.
+    """
+    modes = iter(["allow"])
 
     @wraps(step)
     def call(*arguments: Any) -> Any:
-        with jax.transfer_guard("disallow"):
-            return step(*arguments)
+        with jax.transfer_guard(next(modes, "disallow")):
+            return step(*arguments, *more)
 
-    call.lower = step.lower  # type: ignore[attr-defined]
+    call.lower = lambda *arguments: step.lower(*arguments, *more)  # type: ignore[attr-defined]
     return call
 
 
 def shard(batch: dict[str, Any], devices: int) -> dict[str, Any]:
     """[B, ...] -> [devices, B / devices, ...] for each array, on this host's devices."""
-    mesh = Mesh(np.array(jax.local_devices()[:devices]), (AXIS,))
     parts = {k: v.reshape(devices, v.shape[0] // devices, *v.shape[1:]) for k, v in batch.items()}
-    return jax.device_put(parts, NamedSharding(mesh, PartitionSpec(AXIS)))
+    return _on_local_devices(parts, PartitionSpec(AXIS), devices)
+
+
+def _on_local_devices(tree: Any, spec: PartitionSpec, devices: int | None = None) -> Any:
+    """Puts ``tree`` on the first ``devices`` of this host, by default all."""
+    return jax.device_put(tree, NamedSharding(Mesh(np.array(jax.local_devices()[:devices]), (AXIS,)), spec))

@@ -213,7 +213,7 @@ def test_what_was_left_on_the_host_is_refused():
     step = guarded(jax.pmap(lambda scale, batch: scale * batch["video"], in_axes=(None, 0)))
     batch, scale = {"video": np.ones((2, 3), np.float32)}, jax.device_put(np.float32(2))
     np.testing.assert_array_equal(step(scale, shard(batch, 1)), np.full((1, 2, 3), 2))
-    with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
+    with pytest.raises(RuntimeError, match="Disallowed host-to-device transfer"):
         step(scale, {"video": batch["video"][None]})
 
 
