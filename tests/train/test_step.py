@@ -78,6 +78,17 @@ def test_one_message_between_devices_and_float32_kept_under_bfloat16():
     assert floats == {jnp.dtype("float32")}
 
 
+def test_runs_that_differ_in_their_seed_share_the_program():
+    def program(seed):
+        run = make_run(**{"train.trainable": "head", "head.name": "dae", "seed": seed})
+        optimizer = make_optimizer(run.config.optimizer, 10)
+        state = jax.eval_shape(lambda: states.start(run.assembler.init(), optimizer))
+        batch = {k: jax.ShapeDtypeStruct((1, *v.shape), v.dtype) for k, v in batch_of(run).items()}
+        return make_train_step(run.task, run.assembler, optimizer, 10, seed).lower(state, batch).as_text()
+
+    assert program(0) == program(1)
+
+
 @pytest.mark.parametrize("name", HEAD_NAMES)
 def test_heads_see_float32_under_bfloat16(name):
     run = make_run(**{"model.dtype": "bfloat16", "head.name": name})
