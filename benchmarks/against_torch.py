@@ -41,6 +41,8 @@ DEEP = (("1x16x224", "all"), ("1x16x224", "ad"), ("2x16x224", "all"))
 # torch's OpenMP threads spin for 4 ms after a parallel region, jax's for .1 ms (their CPU time): without a rest the one
 # that comes second would share its cores with them.
 PAUSE = 0.03
+# Small steps are timed as a training runs them, one after the other: many in a turn.
+TURN = 0.25
 FORWARD_TOLERANCE, GRADIENT_TOLERANCE = 1e-4, 2e-2
 
 
@@ -179,7 +181,7 @@ def compare(text: str, mode: str, rounds: int | None) -> dict[str, Any]:
         module, run = torch_functions(size, mode, flat(groups), layout)
         found[layout] = disagreement(mode, calls["ours"](), module, run())
         calls[f"torch_{layout}"] = run
-    times = report.interleaved(calls, rounds or rounds_of(size), pause=PAUSE)
+    times = report.interleaved(calls, rounds or rounds_of(size), pause=PAUSE, turn=TURN)
     work = flops(mode, size)  # type: ignore[arg-type]
     seconds = report.medians(times)
     alone = {}

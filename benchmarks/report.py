@@ -101,7 +101,7 @@ def seconds(function: Callable[[], Any]) -> float:
 
 
 def interleaved(
-    functions: Mapping[str, Callable[[], Any]], rounds: int, *, warm: bool = True, pause: float = 0.0
+    functions: Mapping[str, Callable[[], Any]], rounds: int, *, warm: bool = True, pause: float = 0.0, turn: float = 0.0
 ) -> Times:
     """Times ``functions`` in turn, A B A B ..., so that a busy moment of the machine hits them all alike.
 
@@ -109,17 +109,23 @@ def interleaved(
       functions: each waits for its own result.
       rounds: timed calls of each.
       warm: one untimed call of each before.
-      pause: seconds of rest before each timed call, for threads of the one before that spin for a while.
+      pause: seconds of rest before each turn, for threads of the one before that spin for a while.
+      turn: seconds that a turn should take; where one call is much quicker, a turn is a first call untimed, which finds
+        its threads asleep and its data gone from the caches, then many calls, of which the mean is taken.
     """
-    if warm:
-        for function in functions.values():
+    calls = dict.fromkeys(functions, 1)
+    if warm or turn:
+        for name, function in functions.items():
             function()
+            calls[name] = max(round(turn / max(seconds(function), 1e-6)), 1) if turn else 1
     times: Times = {name: [] for name in functions}
     for _ in range(rounds):
         for name, function in functions.items():
             if pause:
                 time.sleep(pause)
-            times[name].append(seconds(function))
+            if calls[name] > 1:
+                function()
+            times[name].append(seconds(lambda f=function, n=calls[name]: [f() for _ in range(n)]) / calls[name])  # type: ignore[misc]
     return times
 
 

@@ -121,7 +121,7 @@ def compare(name: str, rounds: int) -> dict[str, Any]:
     values = flat(ours.state, ("trainable", "frozen", "stats"))
     theirs = TorchStep(name, size, values, config, "cuda" if on_gpu else "cpu")
     found = check(ours, theirs, dtype)
-    times = report.interleaved({"ours": ours, "torch": theirs}, rounds, pause=0.0 if on_gpu else 0.03)
+    times = report.interleaved({"ours": ours, "torch": theirs}, rounds, pause=0.0 if on_gpu else 0.03, turn=0.25)
     seconds, peak = report.medians(times), report.matmul_peak(dtype)
     work = flops(STEPS[name], size)
     row: dict[str, Any] = {

@@ -13,6 +13,13 @@ def test_interleaved_runs_all_of_them_in_turn():
     assert [len(values) for values in times.values()] == [2, 2]
 
 
+def test_a_turn_of_quick_calls_begins_with_one_untimed():
+    calls = []
+    times = report.interleaved({"a": lambda: calls.append("a")}, 3, turn=0.01)
+    assert len(calls) >= 2 + 3 * 3  # Two to find out how quick it is, then turns of several.
+    assert len(times["a"]) == 3
+
+
 def test_ratio_is_of_rounds_and_not_of_medians():
     assert report.ratio([1.0, 4.0, 9.0], [1.0, 2.0, 3.0]) == {"min": 1.0, "median": 2.0, "max": 3.0}
     with pytest.raises(ValueError, match="zip"):
