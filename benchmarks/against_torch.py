@@ -251,7 +251,7 @@ def deep(text: str, mode: str, threads: int) -> dict[str, Any]:
     result: dict[str, Any] = {
         "compile_cold_s": cold["compile_s"],
         "compile_cached_s": warm.pop("compile_s"),
-        "memory": {"how": memory.HOW, "ours": warm, **torch},
+        "memory": {"ours": warm, **torch},
         "commit": report.commit(),
     }
     if "step_mb" in warm:
@@ -331,7 +331,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     if not gpu:
         print("No GPU: the CPU's sizes, in float32.", flush=True)
-    results |= {"pause_s": PAUSE, "threads": arguments.threads, "gpu": gpu}
+    results |= {"memory_how": memory.HOW, "pause_s": PAUSE, "threads": arguments.threads, "gpu": gpu}
     peaks = []
 
     def keep(section: str, text: str, mode: str, row: dict[str, Any], *said: str) -> None:

@@ -199,7 +199,7 @@ def main() -> None:
     if not gpu:
         print("No GPU: the CPU's sizes.")
     grid = ON_GPU if gpu else ON_CPU
-    results = report.read(out) | {"memory": memory.HOW}
+    results = report.read(out) | {"memory_how": memory.HOW}
     for text in arguments.sizes or grid:
         for name in grid.get(text, tuple(STEPS)):
             if name not in arguments.steps:

@@ -37,6 +37,7 @@ class TorchStep:
     def __init__(self, name: str, size: Size, values: dict[str, Any], settings: Any, device: str):
         """Starts from ``values`` by path; ``settings`` is the product's config."""
         on_gpu = device == "cuda"
+        torch.backends.cudnn.benchmark = True
         self.name, self.settings, self.on_gpu = name, settings, on_gpu
         backbone = torch_i3d.I3D(size.width, adapted=name == "pecop")
         head = torch_i3d.ScoreHead if name == "dae" else torch_i3d.PaceHead
@@ -69,7 +70,8 @@ class TorchStep:
             outputs = self.model(video)
         outputs = {key: value.float() for key, value in outputs.items()}
         if self.name == "pecop":
-            return sum((F.cross_entropy(outputs[key], self.batch[key].long()) for key in outputs), torch.zeros(()))
+            pace, segment = (F.cross_entropy(outputs[key], self.batch[key].long()) for key in ("pace", "segment"))
+            return pace + segment
         head = self.settings.head
         variance = outputs["logvar"].exp() + head.sigma_floor**2
         residual = self.batch["score"] - outputs["mean"]
