@@ -26,10 +26,18 @@ from tests.tiny import tiny_config
 VIDEOS = 4
 
 
+ALL, STEM, MIXED = i3d.ENDPOINTS, "Conv3d_2c_3x3", i3d.MIXED
+
+
+def cut_after(last: str, monkeypatch) -> None:
+    kept = ALL[: ALL.index(last) + 1]
+    monkeypatch.setattr(i3d, "ENDPOINTS", kept)
+    monkeypatch.setattr(i3d, "MIXED", {name: MIXED[name] for name in MIXED if name in kept})
+
+
 @pytest.fixture(autouse=True)
 def short_network(monkeypatch):
-    monkeypatch.setattr(i3d, "MIXED", {"Mixed_3b": i3d.MIXED["Mixed_3b"]})
-    monkeypatch.setattr(i3d, "ENDPOINTS", i3d.ENDPOINTS[: i3d.ENDPOINTS.index("Mixed_3b") + 1])
+    cut_after("Mixed_3b", monkeypatch)
 
 
 def make_run(**changes) -> Run:
@@ -164,14 +172,19 @@ PRETEXT = {
 
 @pytest.mark.usefixtures("features_in_float64")
 @pytest.mark.parametrize(
-    ("changes", "saving"),
+    ("last", "changes", "saving"),
     [
-        ({"head.name": "core", "head.dropout": 0.5}, {"train.clip_chunk": 2, "train.remat": "blocks"}),
-        (PRETEXT, {"train.clip_chunk": 1}),
-        (PRETEXT | {"model.batch_norm": "batch"}, {"train.remat": "blocks"}),
+        (
+            STEM,
+            {"head.name": "core", "head.dropout": 0.5, "head.depth": 2},
+            {"train.clip_chunk": 2, "train.remat": "blocks"},
+        ),
+        (STEM, PRETEXT, {"train.clip_chunk": 1}),
+        ("Mixed_3b", PRETEXT | {"model.batch_norm": "batch"}, {"train.remat": "blocks"}),
     ],
 )
-def test_saving_memory_changes_no_gradient(changes, saving):
+def test_saving_memory_changes_no_gradient(last, changes, saving, monkeypatch):
+    cut_after(last, monkeypatch)
     # As wide as it takes for the network's own activations to be most of what is kept.
     changes = {"model.kernels": "plain", "model.width": 0.25} | changes
     wanted, most = gradient_of(make_run(**changes))
@@ -260,9 +273,11 @@ def test_packed_updates_are_the_optimizers_own(changes, monkeypatch):
     ours = theirs = parameters
     our_state = their_state = optimizer.init(parameters)
     assert [len(part["whole"]) for part in packing.pack(parameters).values()] == [0, 1]
+    our_update = jax.jit(lambda g, *rest: packed.updated(optimizer, packing.pack(g), *rest, packing))
+    their_update = jax.jit(optimizer.update)
     for gradient in gradients:
-        ours, our_state, norms = packed.updated(optimizer, packing.pack(gradient), our_state, ours, packing)
-        updates, their_state = optimizer.update(gradient, their_state, theirs)
+        ours, our_state, norms = our_update(gradient, our_state, ours)
+        updates, their_state = their_update(gradient, their_state, theirs)
         assert norms["gradient_norm"] == pytest.approx(float(optax.tree.norm(gradient)), rel=1e-5)
         assert norms["update_norm"] == pytest.approx(float(optax.tree.norm(updates)), rel=1e-5)
         theirs = optax.apply_updates(theirs, updates)
