@@ -47,8 +47,8 @@ FORWARD_TOLERANCE, GRADIENT_TOLERANCE = 1e-4, 2e-2
 
 
 def rounds_of(size: Size) -> int:
-    """Timed calls of each: more of what is quick."""
-    return 5 if size.side > 64 else 25 if size.width < 0.5 and size.batch < 8 else 9
+    """Turns of each: more of what is quick."""
+    return 5 if size.side > 64 else 9
 
 
 def our_model(size: Size, mode: str) -> tuple[Any, dict[str, Any]]:
@@ -300,7 +300,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", default=list(SIZES))
     parser.add_argument("--modes", nargs="+", choices=MODES + PAPERS, default=list(MODES + PAPERS))
-    parser.add_argument("--rounds", type=int, help="timed calls of each (default: 5 to 25, by size)")
+    parser.add_argument("--rounds", type=int, help="timed turns of each (default: 5 or 9, by size)")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--no-deep", action="store_true", help="neither memory nor compile time")
     parser.add_argument("--out")

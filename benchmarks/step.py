@@ -126,7 +126,7 @@ def measured(name: str, text: str, rounds: int) -> dict[str, Any]:
     stats = jax.local_devices()[0].memory_stats() or {}
     if "peak_bytes_in_use" in stats:
         found["device_peak_mb"] = stats["peak_bytes_in_use"] / 2**20
-    times = report.interleaved({"step": step}, rounds)["step"]
+    times = report.interleaved({"step": step}, rounds, turn=0.25)["step"]
     seconds = report.medians({"step": times})["step"]
     dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     peak, work = report.matmul_peak(dtype), flops(STEPS[name], size)
