@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 
 from aqa_jax.config_keys import HeadConfig
+from aqa_jax.models import primitives
 from aqa_jax.models.heads.dae import DAE
 from tests.golden import rule
 from tests.models.golden_i3d import golden_i3d, merged
@@ -42,8 +43,11 @@ def test_kinetics_logits_and_every_layer(frames):
         assert relative(means[key.rsplit("/", 1)[-1]], GOLDEN[key]) < BOUND, key
 
 
-def test_dae_features_and_every_layer():
-    graph, flat = golden_i3d("piergiaj", dialect="piergiaj")
+@pytest.mark.parametrize("form", ["plain", "cpu", "cpu without tiles"])
+def test_dae_features_and_every_layer(form, monkeypatch):
+    if form == "cpu without tiles":
+        monkeypatch.setattr(primitives, "WORTH_TILES", np.inf)
+    graph, flat = golden_i3d("piergiaj", dialect="piergiaj", form=form.partition(" ")[0])
 
     @jax.jit
     def run(flat, video):

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aqa_jax.models import primitives
+from aqa_jax.models.primitives import tiles
 
 
 @pytest.fixture(autouse=True)
@@ -37,18 +38,76 @@ def compare(function, *arguments):
 sizes = st.integers(3, 6)
 
 
-@settings(max_examples=8, deadline=None)
+# What makes the CPU form choose each of its ways, whatever the sizes: GFLOP worth tiles, few positions.
+WAYS = {"tiles": (0.0, 0), "2d": (np.inf, 0), "dot": (np.inf, 10**9)}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@settings(max_examples=4, deadline=None, derandomize=True)
 @given(
-    size=st.tuples(sizes, sizes, sizes),
-    kernel=st.sampled_from([(1, 1, 1), (3, 3, 3), (3, 1, 2)]),
+    size=st.tuples(st.integers(1, 10), sizes, sizes),
+    kernel=st.sampled_from([(1, 1, 1), (3, 3, 3), (3, 1, 2), (4, 3, 3), (7, 3, 3)]),
     strides=st.sampled_from([(1, 1, 1), (2, 2, 2), (1, 2, 2)]),
-    pads=st.sampled_from([((0, 0), (0, 0), (0, 0)), ((1, 1), (0, 1), (1, 2))]),
+    pads=st.sampled_from([((3, 3), (0, 0), (0, 0)), ((3, 4), (0, 1), (1, 2))]),
 )
-def test_conv(size, kernel, strides, pads):
+def test_conv(way, size, kernel, strides, pads):
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.standard_normal((2, *size, 3)))
     w = jnp.asarray(rng.standard_normal((*kernel, 3, 4)))
-    compare(lambda x, w, form: primitives.conv3d(x, w, strides, pads, form), x, w)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(primitives, "WORTH_TILES", WAYS[way][0])
+        patch.setattr(primitives, "FEW_POSITIONS", WAYS[way][1])
+        compare(lambda x, w, form: primitives.conv3d(x, w, strides, pads, form), x, w)
+
+
+def test_conv_of_an_image_shrunk_to_one_entry():
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.standard_normal((2, 2, 1, 1, 3)))
+    w = jnp.asarray(rng.standard_normal((3, 3, 3, 3, 4)))
+    compare(lambda x, w, form: primitives.conv3d(x, w, (1, 1, 1), ((1, 1),) * 3, form), x, w)
+
+
+@pytest.mark.parametrize(("m", "r"), [(2, 3), (4, 3), (4, 4)])
+def test_a_tile_is_a_correlation(m, r):
+    rng = np.random.default_rng(0)
+    frames, taps = rng.standard_normal(m + r - 1), rng.standard_normal(r)
+    maths = tiles.transform(m, r)
+    np.testing.assert_allclose(
+        maths.outputs @ ((maths.taps @ taps) * (maths.frames @ frames)),
+        np.correlate(frames, taps, "valid"), rtol=1e-12, atol=1e-12,
+    )  # fmt: skip
+
+
+def test_tiles_are_used_where_they_save_products_and_not_for_half_precision(monkeypatch):
+    assert [tiles.tile_of(n, 3) for n in (1, 2, 3, 4, 8)] == [0, 2, 4, 4, 4]
+    assert [tiles.tile_of(n, 4) for n in (1, 2, 4)] == [0, 4, 4]
+    assert tiles.tile_of(8, 1) == 0
+    monkeypatch.setattr(primitives, "WORTH_TILES", 0.0)
+    monkeypatch.setattr(primitives, "FEW_POSITIONS", 0)
+
+    def convolutions(dtype):
+        x, w = jnp.zeros((1, 4, 8, 8, 2), dtype), jnp.zeros((3, 3, 3, 2, 2), dtype)
+        jaxpr = str(jax.make_jaxpr(lambda x: primitives.conv3d(x, w, (1, 1, 1), ((1, 1),) * 3, "cpu"))(x))
+        return jaxpr.count("conv_general_dilated[")
+
+    assert (convolutions(jnp.float32), convolutions(jnp.bfloat16)) == (6, 1)
+
+
+@pytest.mark.parametrize("trained", [0, 1])
+def test_of_a_frozen_kernel_no_input_is_kept(trained, monkeypatch):
+    monkeypatch.setattr(primitives, "WORTH_TILES", 0.0)
+    monkeypatch.setattr(primitives, "FEW_POSITIONS", 0)
+    x, w = jnp.ones((1, 4, 5, 6, 8)), jnp.ones((3, 3, 3, 8, 2))
+    functions = {
+        "tiles": (lambda x, w: primitives.conv3d(x, w, (1, 1, 1), ((1, 1),) * 3, "cpu"), w),
+        "grouped": (lambda x, w: primitives.grouped_conv3d(x, w, ((1, 1),) * 3, "cpu"), jnp.ones((3, 3, 3, 4, 2))),
+    }
+    for name, (function, kernel) in functions.items():
+        arguments = (x, kernel)
+        of_one = partial(function, w=kernel) if trained == 0 else partial(function, x)
+        _, vjp = jax.vjp(of_one, arguments[trained])
+        kept = [leaf.shape for leaf in jax.tree.leaves(vjp) if leaf.size >= x.size]
+        assert bool(kept) == bool(trained), (name, kept)
 
 
 @pytest.mark.parametrize(

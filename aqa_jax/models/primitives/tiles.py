@@ -78,7 +78,11 @@ def conv_by_tiles(x: jax.Array, kernel: jax.Array, strides: Sequence[int], paddi
     tiles = -(-out_time // tile)
     kernel = _pad_end(kernel, 0, -kernel.shape[0] % strides[0])
     frames = strides[0] * (tiles * tile - 1) + kernel.shape[0]
-    x = jnp.pad(x, ((0, 0), (padding[0][0], 0), (0, 0), (0, 0), (0, 0)))
+    # A strided (first) layer is padded in space here: the gradient of its kernel puts the batch last, which is slow
+    # where an image has a power of two of entries.
+    space = padding[1:] if max(strides[1:]) > 1 else ((0, 0), (0, 0))
+    padding = [padding[0], *((0, 0) if any(done) else pair for done, pair in zip(space, padding[1:], strict=True))]
+    x = jnp.pad(x, ((0, 0), (padding[0][0], 0), *space, (0, 0)))
     x = _pad_end(x[:, :frames], 1, frames - x.shape[1])
     if strides[0] == 2:
         x = jnp.concatenate([x[:, 0::2], x[:, 1::2]], axis=-1)
