@@ -15,7 +15,7 @@ from typing import cast
 import jax
 from flax import nnx
 
-from aqa_jax.models.i3d import I3D, BatchNorm, BNMode, Unit
+from aqa_jax.models.i3d import BatchNorm, BNMode, Unit
 
 
 class Shift(nnx.Module):
@@ -31,12 +31,12 @@ class Shift(nnx.Module):
         return x + self.bias[...].astype(x.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
 
 
-def fold(i3d: I3D) -> None:
-    """Folds every batch normalisation of ``i3d`` in place; afterwards it only runs with frozen statistics.
+def fold(model: nnx.Module) -> None:
+    """Folds every batch normalisation of ``model`` (I3D, or a part of it) in place; afterwards it only runs with frozen statistics.
 
     Works on jax and numpy arrays alike, in their dtype.
     """
-    for _, unit in list(nnx.iter_modules(i3d)):
+    for _, unit in list(nnx.iter_modules(model)):
         if isinstance(unit, Unit):
             bn = unit.bn
             a = bn.scale[...] * (bn.var[...] + bn.dialect.bn_epsilon) ** -0.5
