@@ -32,7 +32,7 @@ class Shift(nnx.Module):
 
 
 def fold(model: nnx.Module) -> None:
-    """Folds every batch normalisation of ``model`` (I3D, or a part of it) in place; afterwards it only runs with frozen statistics.
+    """Folds every batch normalisation of ``model`` (I3D, or a part of it) in place; statistics are frozen from then on.
 
     Works on jax and numpy arrays alike, in their dtype.
     """
