@@ -93,6 +93,21 @@ def test_tiles_are_used_where_they_save_products_and_not_for_half_precision(monk
     assert (convolutions(jnp.float32), convolutions(jnp.bfloat16)) == (6, 1)
 
 
+def test_what_tiles_lose_in_float32(monkeypatch):
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((1, 8, 12, 12, 32)), rng.standard_normal((3, 3, 3, 32, 16))
+    exact = primitives.conv3d(jnp.asarray(x), jnp.asarray(w), (1, 1, 1), ((1, 1),) * 3, "plain")
+    errors = {}
+    for way, (worth, few) in WAYS.items():
+        monkeypatch.setattr(primitives, "WORTH_TILES", worth)
+        monkeypatch.setattr(primitives, "FEW_POSITIONS", few)
+        y = primitives.conv3d(jnp.float32(x), jnp.float32(w), (1, 1, 1), ((1, 1),) * 3, "cpu")
+        errors[way] = float(jnp.abs(y - exact).max() / jnp.abs(exact).max())
+    assert errors["2d"] < 2e-6
+    assert errors["dot"] < 2e-6
+    assert errors["tiles"] < 1e-5
+
+
 @pytest.mark.parametrize("trained", [0, 1])
 def test_of_a_frozen_kernel_no_input_is_kept(trained, monkeypatch):
     monkeypatch.setattr(primitives, "WORTH_TILES", 0.0)
