@@ -96,15 +96,26 @@ def _input_gradient(shape, kernel, padding, g):
 
 
 def _kernel_gradient(x, kernel, padding, g):
-    offsets = jnp.array(_taps(x.shape[1:4], kernel.shape[:3], padding)).reshape(-1, 3)
-    planes = _planes(x, kernel.shape[3], padding)
+    kw_count, per_group = kernel.shape[2:4]
+    batch, time, height, width, groups = g.shape
+    seen = sorted({tap[:2] for tap in _taps(x.shape[1:4], kernel.shape[:3], padding)})
+    offsets, planes = jnp.array(seen).reshape(-1, 2), jnp.stack(_planes(x, per_group, padding))
+    # Part of the sum over rows is written out, for then product and sum are one loop: rows this far from each other.
+    apart = max(n for n in range(1, 9) if height % n == 0)
+    size = (1, batch, time, height, width + kw_count - 1, groups)
 
-    def add(i, dkernel):
-        t, h, w = offsets[i]
-        sums = [(lax.dynamic_slice(plane, (0, t, h, w, 0), g.shape) * g).sum((0, 1, 2, 3)) for plane in planes]
-        return dkernel.at[t, h, w].set(jnp.stack(sums))
+    def of_plane(index):
+        """[kw, G]: the taps of one time and row, for one plane."""
+        t, h = offsets[index // per_group]
+        plane = lax.dynamic_slice(planes, (index % per_group, 0, t, h, 0, 0), size)[0]
+        totals = [jnp.zeros((batch, time, height // apart, width, groups), g.dtype) for _ in range(kw_count)]
+        for row in range(apart):
+            for w in range(kw_count):
+                totals[w] = totals[w] + plane[:, :, row::apart, w : w + width] * g[:, :, row::apart]
+        return jnp.stack([total.sum((0, 1, 2, 3)) for total in totals])
 
-    return lax.fori_loop(0, len(offsets), add, jnp.zeros_like(kernel))
+    sums = lax.map(of_plane, jnp.arange(len(seen) * per_group)).reshape(len(seen), per_group, kw_count, groups)
+    return jnp.zeros_like(kernel).at[offsets[:, 0], offsets[:, 1]].set(jnp.swapaxes(sums, 1, 2))
 
 
 grouped_conv.defvjp(_grouped_fwd, _grouped_bwd, symbolic_zeros=True)
