@@ -6,6 +6,7 @@ our own functions (pickle_names.py). What is not in the table is an `UnsafePickl
 """
 
 import io
+import mmap
 import os
 import pickletools
 from collections import OrderedDict
@@ -64,7 +65,7 @@ def load(
 
 
 def load_stream(
-    stream: BinaryIO,
+    stream: BinaryIO | mmap.mmap,
     *,
     name: str,
     allowed: Mapping[str, Callable[..., Any]] | None = None,
@@ -111,12 +112,13 @@ class _Machine:
         self.marks: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
 
-    def run(self, stream: BinaryIO) -> Any:
+    def run(self, stream: BinaryIO | mmap.mmap) -> Any:
         start = stream.tell()
         stream.seek(0, os.SEEK_END)
         self.budget = 2**20 + 4 * (stream.tell() - start)
         stream.seek(start)
-        for count, (opcode, arg, _) in enumerate(pickletools.genops(stream)):
+        # genops reads from an mmap as from any stream; its stub does not list one.
+        for count, (opcode, arg, _) in enumerate(pickletools.genops(stream)):  # type: ignore[arg-type]
             if count >= self.max_opcodes:
                 raise ValueError(f"more than {self.max_opcodes} opcodes")
             op = opcode.name

@@ -28,7 +28,7 @@ from typing import Any
 REPO = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPO))
 from benchmarks import memory, report  # noqa: E402
-from benchmarks.work import Size, flops  # noqa: E402
+from benchmarks.work import Mode, Size, flops  # noqa: E402
 
 SIZES = (
     "1x16x224", "2x16x224", "1x32x224", "2x16x64",
@@ -165,7 +165,7 @@ def disagreement(mode: str, ours: Any, module: Any, theirs: Any) -> dict[str, fl
     return found
 
 
-def compare(text: str, mode: str, rounds: int | None) -> dict[str, Any]:
+def compare(text: str, mode: Mode, rounds: int | None) -> dict[str, Any]:
     """Checks and times one mode of one size."""
     import jax
 
@@ -182,7 +182,7 @@ def compare(text: str, mode: str, rounds: int | None) -> dict[str, Any]:
         found[layout] = disagreement(mode, calls["ours"](), module, run())
         calls[f"torch_{layout}"] = run
     times = report.interleaved(calls, rounds or rounds_of(size), pause=PAUSE, turn=TURN)
-    work = flops(mode, size)  # type: ignore[arg-type]
+    work = flops(mode, size)
     seconds = report.medians(times)
     alone = {}
     if size.side <= 64:

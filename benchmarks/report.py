@@ -93,11 +93,12 @@ def commit() -> str:
     return name + ("+" if changed else "")
 
 
-def seconds(function: Callable[[], Any]) -> float:
-    """Seconds of one call, which must itself wait for what it starts."""
+def seconds(function: Callable[[], Any], calls: int = 1) -> float:
+    """Seconds of one call, the mean of that many; a call must itself wait for what it starts."""
     started = time.perf_counter()
-    function()
-    return time.perf_counter() - started
+    for _ in range(calls):
+        function()
+    return (time.perf_counter() - started) / calls
 
 
 def interleaved(
@@ -125,7 +126,7 @@ def interleaved(
                 time.sleep(pause)
             if calls[name] > 1:
                 function()
-            times[name].append(seconds(lambda f=function, n=calls[name]: [f() for _ in range(n)]) / calls[name])  # type: ignore[misc]
+            times[name].append(seconds(function, calls[name]))
     return times
 
 

@@ -5,7 +5,7 @@ that was forgotten on the host is an error, not a slow step.
 """
 
 from collections.abc import Callable
-from functools import partial, wraps
+from functools import partial
 from typing import Any
 
 import jax
@@ -61,7 +61,7 @@ def make_train_step(
     mapped = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0, None), out_axes=None, donate_argnums=(0,))
     # Arguments and not constants: runs that differ in their seed alone find the same program in the cache on disk.
     numbers = {"seed": np.uint32(seed % 2**32), "total_steps": np.float32(total_steps)}
-    return guarded(mapped, _on_local_devices(numbers, PartitionSpec()))
+    return Guarded(mapped, _on_local_devices(numbers, PartitionSpec()))
 
 
 def make_output_step(task: Task, assembler: Assembler) -> Callable[[State, Batch], dict[str, jax.Array]]:
@@ -71,23 +71,28 @@ def make_output_step(task: Task, assembler: Assembler) -> Callable[[State, Batch
     def step(state: State, batch: Batch) -> dict[str, jax.Array]:
         return task.outputs(assembler.merge(state), batch)
 
-    return guarded(step)
+    return Guarded(step)
 
 
-def guarded(step: Any, *more: Any) -> Any:
-    """``step``, given ``more`` at the end, where jax refuses every transfer that is not asked for.
+class Guarded:
+    """A compiled step, given ``more`` at the end, under which jax refuses every transfer that is not asked for.
 
     That holds from the second call on: the first one compiles, and constants of the program may come from anywhere.
     """
-    modes = iter(["allow"])
 
-    @wraps(step)
-    def call(*arguments: Any) -> Any:
-        with jax.transfer_guard(next(modes, "disallow")):
-            return step(*arguments, *more)
+    def __init__(self, step: Any, *more: Any):
+        """``step`` is a jitted or pmapped function."""
+        self._step, self._more, self._guard = step, more, "allow"
 
-    call.lower = lambda *arguments: step.lower(*arguments, *more)  # type: ignore[attr-defined]
-    return call
+    def __call__(self, *arguments: Any) -> Any:
+        """The step's result."""
+        guard, self._guard = self._guard, "disallow"
+        with jax.transfer_guard(guard):
+            return self._step(*arguments, *self._more)
+
+    def lower(self, *arguments: Any) -> Any:
+        """The step as jax lowers it, for whoever looks at the program."""
+        return self._step.lower(*arguments, *self._more)
 
 
 def shard(batch: dict[str, Any], devices: int) -> dict[str, Any]:

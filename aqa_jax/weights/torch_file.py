@@ -155,7 +155,7 @@ def _read_legacy(name: str, data: mmap.mmap) -> dict[str, np.ndarray]:
         return storage
 
     def load(**options: Any) -> Any:
-        return safe_pickle.load_stream(data, name=name, allowed=TORCH, **options)  # type: ignore[arg-type]
+        return safe_pickle.load_stream(data, name=name, allowed=TORCH, **options)
 
     magic, protocol, system = load(), load(), load()
     if magic != LEGACY_MAGIC or protocol != LEGACY_PROTOCOL:

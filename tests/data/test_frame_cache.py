@@ -8,6 +8,7 @@ from aqa_jax.data.pace import PaceWindow
 from aqa_jax.data.pipeline import eval_iterator, train_iterator
 from aqa_jax.data.sampling import ClipWindow
 from aqa_jax.data.video_store import VideoStore
+from tests.data.batches import assert_same
 
 WINDOW = ClipWindow(window=36, clip_length=16, clip_starts=(0, 10, 20), max_shift=4)
 CROP = (2, 5, 10, 12)
@@ -18,13 +19,6 @@ def stream(store, cache, count, **changes):
     options = {"columns": ("score",), "batch_size": 3, "seed": 5, "crop_size": (16, 20), "threads": 3}
     batches = train_iterator(store, store.table.rows("train"), WINDOW, cache=cache, **(options | changes))
     return [next(batches) for _ in range(count)]
-
-
-def assert_same(left, right):
-    for a, b in zip(left, right, strict=True):
-        assert a.keys() == b.keys()
-        for name in a:
-            np.testing.assert_array_equal(a[name], b[name])
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from aqa_jax.data.pace import PaceWindow
 from aqa_jax.data.pipeline import eval_iterator, train_iterator
 from aqa_jax.data.sampling import ClipWindow
 from aqa_jax.errors import ConfigError, DataError
+from tests.data.batches import assert_same
 
 from .toy_videos import render
 
@@ -19,13 +20,6 @@ def iterator(store, **changes):
 
 def take(batches, count):
     return [next(batches) for _ in range(count)]
-
-
-def assert_same(left, right):
-    for a, b in zip(left, right, strict=True):
-        assert a.keys() == b.keys()
-        for name in a:
-            np.testing.assert_array_equal(a[name], b[name])
 
 
 def test_batch(toy):

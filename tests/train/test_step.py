@@ -20,7 +20,7 @@ from aqa_jax.train import loop, packed
 from aqa_jax.train import state as states
 from aqa_jax.train.optimizer import make_optimizer
 from aqa_jax.train.run import Run
-from aqa_jax.train.step import guarded, make_train_step, shard
+from aqa_jax.train.step import Guarded, make_train_step, shard
 from tests.tiny import tiny_config
 
 VIDEOS = 4
@@ -234,7 +234,7 @@ def test_a_weak_type_is_seen_as_a_second_compilation():
 
 
 def test_what_was_left_on_the_host_is_refused():
-    step = guarded(jax.pmap(lambda scale, batch: scale * batch["video"], in_axes=(None, 0)))
+    step = Guarded(jax.pmap(lambda scale, batch: scale * batch["video"], in_axes=(None, 0)))
     batch, scale = {"video": np.ones((2, 3), np.float32)}, jax.device_put(np.float32(2))
     np.testing.assert_array_equal(step(scale, shard(batch, 1)), np.full((1, 2, 3), 2))
     with pytest.raises(RuntimeError, match="Disallowed host-to-device transfer"):
