@@ -90,7 +90,8 @@ def set_dtype_state(dtype: np.dtype, state: Any) -> None:
     """Apply the byte order of a pickled dtype state; refuse structured dtypes."""
     if type(state) is not tuple or len(state) < 6 or state[1] not in ("<", ">", "|", "=") or any(state[2:5]):
         raise Refusal("the pickle asks for a structured numpy dtype; only plain numbers and strings are read")
-    # numpy's stubs have no __setstate__ of a dtype. Only the byte order is taken from the file; in place, as others may already refer to this dtype.
+    # Only the byte order is taken from the file; in place, as others may already refer to this dtype.
+    # numpy's stubs know no __setstate__ of a dtype.
     fresh = np.dtype(dtype.str).newbyteorder(state[1])
     dtype.__setstate__(fresh.__reduce__()[2])  # type: ignore[attr-defined]
 

@@ -69,7 +69,7 @@ def test_work_of_the_published_network():
 
 
 def test_the_torch_rendering_is_the_same_function():
-    # Only benchmarks need torch (requirements-benchmark.txt), and the benchmark itself refuses to time what disagrees.
+    # Benchmarks alone need torch (requirements-benchmark.txt); they time nothing that disagrees.
     torch = pytest.importorskip("torch")
     import jax
     import numpy as np
