@@ -16,17 +16,15 @@ from typing import TYPE_CHECKING
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from aqa_jax.modes import MODES
+
 if TYPE_CHECKING:
     from aqa_jax.config import Config
 
-MODES = (
-    "train", "evaluate", "crossval", "compare", "predict", "build", "import_weights", "export_adapter", "inspect",
-    "config",
-)  # fmt: skip
 FROM_WORKDIR = Path(__file__).parent / "configs" / "from_workdir.py"
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/.", lock_config=True)
-_MODE = flags.DEFINE_enum("mode", "train", MODES, "What to do.")
+_MODE = flags.DEFINE_enum("mode", "train", (*MODES, "config"), "What to do.")
 _WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder: config, checkpoints, logs, results.")
 _INPUT = flags.DEFINE_multi_string("input", [], "predict: a video file, a folder or a glob; may be repeated.")
 _OUTPUT = flags.DEFINE_string(
@@ -107,7 +105,7 @@ def run(config: "Config", arguments: Sequence[str] = ()) -> int:
         _WEIGHTS.value, _DIFFICULTIES.value, tuple(arguments), _ALLOW.value,
     )  # fmt: skip
     try:
-        return modes.MODES[_MODE.value](request)
+        return modes.run(_MODE.value, request)
     except Interrupted as error:
         print(error, file=sys.stderr)
         return 143

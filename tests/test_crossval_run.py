@@ -183,7 +183,7 @@ def test_its_runs_are_compared(whole, tmp_path):
 def test_its_folder_is_not_a_runs(whole, mode):
     config = config_lib.resolve(config_lib.read_json(whole[0] / "config.json"))
     with pytest.raises(ConfigError, match="holds a cross-validation: --mode crossval goes on with it"):
-        modes.MODES[mode](modes.Request(config, whole[0]))
+        modes.run(mode, modes.Request(config, whole[0]))
 
 
 def test_several_hosts_do_not_share_a_crossval(whole):

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from aqa_jax import config as config_lib
-from aqa_jax import safe_pickle
+from aqa_jax import modes, safe_pickle
 from aqa_jax.data.decode import write_video
-from aqa_jax.modes import Request, import_weights, predict
+from aqa_jax.modes import Request
 from aqa_jax.train import loop
 from aqa_jax.train.checkpoints import Checkpoints
 from aqa_jax.train.final import evaluate_run
@@ -92,7 +92,7 @@ def test_from_frames_to_a_score(raw, config, tmp_path, capsys):
     values = json.loads((workdir / "config.json").read_text())
     values["predict"]["difficulty"] = 3.0
     request = Request(config_lib.resolve(values), workdir, (str(video),), tmp_path / "scores")
-    assert predict(request) == 0
+    assert modes.run("predict", request) == 0
     scores = json.loads((tmp_path / "scores" / "scores.json").read_text())
     (row,) = scores["videos"]
     assert row["frames"] == 120 and row["resampled"] and np.isfinite(row["score"]) and row["sigma"] > 0
@@ -100,7 +100,7 @@ def test_from_frames_to_a_score(raw, config, tmp_path, capsys):
 
 def test_a_kinetics_file_becomes_a_workdir(raw, config, tmp_path, capsys):
     request = Request(config, Path(), weights=str(raw / "rgb_imagenet.pt"), output=tmp_path / "imported")
-    assert import_weights(request) == 0
+    assert modes.run("import_weights", request) == 0
     out = capsys.readouterr().out
     assert "Mixed_3b.b1a.conv3d.weight" in out and "-> i3d/Mixed_3b/b1a/conv/kernel" in out
     assert (tmp_path / "imported" / "weights.safetensors").exists()

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from aqa_jax import config as config_lib
+from aqa_jax import modes
 from aqa_jax.data.decode import write_video
 from aqa_jax.errors import ConfigError, DataError
 from aqa_jax.evaluate.protocol import protocol
-from aqa_jax.modes import Request, train
+from aqa_jax.modes import Request
 from aqa_jax.tasks import make_task
 from aqa_jax.train.checkpoints import Checkpoints
 from aqa_jax.train.optimizer import make_schedule
@@ -128,7 +129,7 @@ def test_adapters_learn_from_the_videos_of_a_csv(tmp_path, capsys):
     config.update_from_flattened_dict(changes)
     config = config_lib.resolve(config)
     workdir = tmp_path / "run"
-    assert train(Request(config, workdir)) == 0
+    assert modes.run("train", Request(config, workdir)) == 0
     # An epoch is two passes over the four videos that validation leaves.
     content = json.loads((workdir / "evaluation" / "metrics.json").read_text())
     assert content["checkpoint_step"] == 4 and content["videos"] == {"train": 4, "validation": 2, "test": 2}

@@ -134,14 +134,14 @@ def test_a_run_leaves_its_adapters_and_starts_another(workdir, file, config_of, 
 
 def test_export_and_inspect(workdir, file, folder, config_of, capsys):
     request = modes.Request(config_of(), workdir, output=folder / "out" / "adapter.safetensors")
-    assert modes.export_adapter(request) == 0
+    assert modes.run("export_adapter", request) == 0
     assert read_adapter(request.output).arrays.keys() == read_adapter(file).arrays.keys()
     said = capsys.readouterr().out
     for path in (request.output, workdir):
-        assert modes.inspect(modes.Request(config_of(), Path(), weights=str(path))) == 0
+        assert modes.run("inspect", modes.Request(config_of(), Path(), weights=str(path))) == 0
         assert capsys.readouterr().out.split(": ", 1)[1] == said.split(": ", 1)[1]
     with pytest.raises(ConfigError, match="--output"):
-        modes.export_adapter(dataclasses.replace(request, output=None))
+        modes.run("export_adapter", dataclasses.replace(request, output=None))
 
 
 def test_a_backbone_that_moved_is_not_exported(workdir, config_of, tmp_path):
