@@ -194,7 +194,7 @@ class Run:
         """What a workdir keeps of its dataset, so that new videos can be scored without it.
 
         ``groups`` are fingerprints of groups and videos, those that the initial weights were trained on among them: an
-        adapter file tells them to later runs.
+        adapter file tells them to later runs. ``scores`` are the training videos', ascending, score points.
         """
         builder, table = self.config.data.builder, self.store.table
         seen = np.concatenate([self.rows["train"], self.rows["validation"]])
@@ -211,6 +211,8 @@ class Run:
             "videos": {split: len(rows) for split, rows in self.rows.items()},
             "groups": sorted(fingerprints | self.inherited_groups),
             "score_range": [float(scores.min()), float(scores.max())] if len(scores) else None,
+            # Without names: what a new video's score is shown among.
+            "scores": np.sort(scores).tolist(),
         }
 
 
