@@ -8,21 +8,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from aqa_jax import config as config_lib
 from aqa_jax.config import Config
 from aqa_jax.data import exemplar_keys
 from aqa_jax.errors import ConfigError
 from aqa_jax.evaluate.familiarity import Parts
-from aqa_jax.files import read_json
 from aqa_jax.models.scores import ScoreDistribution
 from aqa_jax.predict.predict import InputFormat
 from aqa_jax.predict.program import Program
-from aqa_jax.predict.trust import Reported, Trust
+from aqa_jax.predict.trained import Trained
+from aqa_jax.predict.trust import Reported
 from aqa_jax.tasks.base import clip_window, compute_dtype
 from aqa_jax.tasks.score import ScoreTask
-from aqa_jax.train.chosen import restore_chosen
 from aqa_jax.train.exemplars import known_difficulties
-from aqa_jax.train.run import TRAINED_ON, Run
+from aqa_jax.train.run import Run
 
 CLIPS_ON_ACCELERATORS = 16
 """Clips through the backbone at once on a GPU: enough to fill it, about 1 GB in bfloat16."""
@@ -31,8 +29,12 @@ CLIPS_ON_ACCELERATORS = 16
 class RunScorer:
     """Scores batches of clips with the weights that a run's rule selects. Needs no dataset."""
 
-    def __init__(self, config: Config, workdir: Path):
+    def __init__(self, config: Config, trained: Path | Trained):
         """Restores the checkpoint.
+
+        Args:
+          config: the run's; ``evaluate`` and ``predict`` keys may differ.
+          trained: the run's workdir, or what was read of it elsewhere.
 
         Raises:
           ConfigError: the run is not one that scores, or not one that scores files.
@@ -40,14 +42,16 @@ class RunScorer:
           DataError: the workdir's description of its training data is missing, or a file of its evaluation damaged.
         """
         if config.task != "score":
-            raise ConfigError(f"{workdir} was trained with config.task={config.task}: it does not score videos.")
+            name = trained if isinstance(trained, Path) else "The model"
+            raise ConfigError(f"{name} was trained with config.task={config.task}: it does not score videos.")
         self.config, self.run = config, Run(config)
         if self.run.paired:
             exemplar_keys.keys_of_new_videos(np.zeros(0), 0, config.head)  # Raises where it could not be done.
-        self.trained_on = read_json(workdir / "trained_on.json", TRAINED_ON)
-        self.selection, state = restore_chosen(self.run, workdir)
-        self._state = jax.tree.map(np.asarray, state)
-        self.trust = Trust.of_run(config, workdir, self.selection.step)
+        if isinstance(trained, Path):
+            trained = Trained.of_run(self.run, trained)
+        self.trained_on, self.selection, self.trust = trained.trained_on, trained.selection, trained.trust
+        self._config_hash, self._origin = trained.config_hash, trained.origin
+        self._state = jax.tree.map(np.asarray, trained.state)
         self._program = self._make_program(inference_dtype(config), folded=True)
 
     def _make_program(self, dtype: jnp.dtype, *, folded: bool) -> Program:
@@ -84,13 +88,14 @@ class RunScorer:
     def describe(self) -> dict[str, Any]:
         """What identifies the model in a result file."""
         return {
-            "config_hash": config_lib.fingerprint(self.config),
+            "config_hash": self._config_hash,
             "head": self.config.head.name,
             "selection": self.selection.to_dict(),
             "checkpoint_step": self.selection.step,
             **self.trust.describe(),
             "dtype": str(inference_dtype(self.config)),
             "trained_on": {k: self.trained_on[k] for k in ("builder", "fingerprint", "videos")},
+            **self._origin,
         }
 
     def prepare(self, batch_size: int) -> None:
