@@ -48,6 +48,11 @@ class DataConfig:
         "test on the videos of the training split with this value of a column, as fold=0 or group=B+C, and train on "
         "the others; empty: the dataset's own test split",
     )
+    exclude: str = _key(
+        "",
+        "ids of videos to leave out of every split, joined by commas, or @FILE with one a line; recorded in every "
+        "result",
+    )
     allow_pretraining_overlap: bool = _key(
         False,
         "test on groups (patients, ...) or videos that the initial weights were trained on; else refused",
@@ -317,6 +322,13 @@ class PredictConfig:
     )
     check: bool = _key(False, "score every video by the plain float32 model too, and report the largest difference")
     difficulty: float = _key(0.0, "difficulty of the action, where the head needs it (dae_mt); 0: not given", low=0.0)
+    extras: str = _key(
+        "",
+        "what else each video gets, separated by commas, or all: video (annotated), distribution, keyframes, why, "
+        "report; empty: nothing",
+    )
+    resume: bool = _key(False, "go on with the --output of a call that was cut off, if model, settings and files agree")
+    camera_seconds: float = _key(5.0, "length of the take of --input camera", low=0.1, high=600.0)
     samples: int = _key(0, "after training, render this many unseen videos to files and score them", low=0)
 
 
