@@ -15,7 +15,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from ml_collections import ConfigDict
 
-from aqa_jax.config_keys import BLOCKS, HEAD_NAMES, Config
+from aqa_jax.config_keys import BLOCKS, HEAD_NAMES, Config, DataConfig
 from aqa_jax.errors import ConfigError
 
 
@@ -31,8 +31,30 @@ def resolve(config: Mapping[str, Any]) -> Config:
       ConfigError: a key is unknown (the nearest right one is named), of the wrong type, or out of its bounds.
     """
     resolved = _resolve(Config, config, "")
+    resolved = dataclasses.replace(resolved, data=_with_excluded_ids(resolved.data))
     _check_together(resolved)
     return resolved
+
+
+def _with_excluded_ids(data: DataConfig) -> DataConfig:
+    """``data`` with the ids themselves for ``exclude=@FILE``: a config that is kept must not change with a file."""
+    if not data.exclude.startswith("@"):
+        return data
+    path = Path(data.exclude[1:])
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"config.data.exclude={data.exclude}: {path} cannot be read ({error}).") from None
+    if not any(lines):
+        raise ConfigError(f"config.data.exclude={data.exclude}: {path} names no video.")
+    # One a line, for an id may hold a comma; the last line's end marks the form where there is one id.
+    return dataclasses.replace(data, exclude="".join(f"{line}\n" for line in lines if line))
+
+
+def excluded_ids(data: DataConfig) -> tuple[str, ...]:
+    """The ids of ``config.data.exclude``, sorted."""
+    separator = "\n" if "\n" in data.exclude else ","
+    return tuple(sorted({part.strip() for part in data.exclude.split(separator)} - {""}))
 
 
 def _resolve(cls: type, values: Mapping[str, Any], prefix: str) -> Any:
@@ -212,9 +234,14 @@ _NOT_THE_RESULT = (
 )  # fmt: skip
 
 
+# Keys that runs of earlier versions do not have: at their defaults they leave a fingerprint as it was.
+_ADDED_LATER = {"data.exclude": ""}
+
+
 def fingerprint(config: Config) -> str:
     """Twelve hexadecimal digits that two runs share if their results should be the same."""
     kept = {k: v for k, v, _ in walk(config) if not any(k == n or k.startswith(n + ".") for n in _NOT_THE_RESULT)}
+    kept = {k: v for k, v in kept.items() if k not in _ADDED_LATER or v != _ADDED_LATER[k]}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -1,5 +1,8 @@
 """A validation split carved by group: no athlete, patient or competition is on both sides."""
 
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+
 import numpy as np
 
 from aqa_jax.data.video_store import VideoTable
@@ -79,6 +82,25 @@ def held_out(table: VideoTable, rows: np.ndarray, where: str) -> tuple[np.ndarra
     if chosen.all():
         raise DataError(f"{what} takes all {len(rows)} videos: none is left to train on.")
     return rows[~chosen], rows[chosen]
+
+
+def without(table: VideoTable, rows: Mapping[str, np.ndarray], excluded: Sequence[str]) -> dict[str, np.ndarray]:
+    """The splits `rows` without the videos `excluded`; all others stay on the side where they are.
+
+    Raises:
+      ConfigError: an id is not in the dataset, or a split that had videos has none left.
+    """
+    known = set(table.column("id").tolist())
+    if unknown := [id_ for id_ in excluded if id_ not in known]:
+        near = get_close_matches(unknown[0], known, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        shown = ", ".join(unknown[:20]) + (", ..." if len(unknown) > 20 else "")
+        raise ConfigError(f"config.data.exclude: the dataset has no video {shown}{hint}.")
+    out = np.array([table.row(id_) for id_ in excluded], np.int64)
+    left = {split: some[~np.isin(some, out)] for split, some in rows.items()}
+    if emptied := [split for split, some in left.items() if len(rows[split]) and not len(some)]:
+        raise ConfigError(f"config.data.exclude leaves no video in {' and '.join(emptied)}.")
+    return left
 
 
 def folds_of(table: VideoTable, rows: np.ndarray, column: str, what: str) -> tuple[list[str], int]:

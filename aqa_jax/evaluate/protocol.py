@@ -11,9 +11,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from aqa_jax.config import Config
+from aqa_jax.config import Config, excluded_ids
 from aqa_jax.data.video_store import VideoStore
 
+_SHOWN = 10  # ids in the words; all are in the fingerprint's parts
 POINTS = {"mean": "the mean", "mode": "the mode", "sample": "one sample"}
 
 
@@ -48,6 +49,9 @@ def protocol(run: SetUp) -> str:
         parts.append(f"sigma and intervals: {learnt}")
     if data.training_split != "train":
         parts.append(f"trained on the splits {data.training_split}")
+    if excluded := excluded_ids(data):
+        shown = ", ".join(excluded[:_SHOWN]) + (", ..." if len(excluded) > _SHOWN else "")
+        parts.append(f"{len(excluded)} video(s) EXCLUDED: {shown}")
     if data.allow_pretraining_overlap:
         parts.append("groups or videos of the test split MAY HAVE BEEN SEEN in pretraining")
     if data.shuffle_time:
@@ -87,6 +91,8 @@ def fingerprint(run: SetUp) -> dict[str, Any]:
         "data": {"builder": data.builder, "fingerprint": run.store.metadata["fingerprint"][:12]},
         "test": _videos(ids[run.rows["test"]]),
         "training": _videos(ids[np.concatenate([run.rows["train"], run.rows["validation"]])]),
+        # All the ids, for metrics.json has no other place for them.
+        **({"excluded": list(excluded)} if (excluded := excluded_ids(data)) else {}),
         "validation": {"fraction": data.validation_fraction, "by": data.validation_by}
         if data.validation_fraction
         else {"fraction": 0.0},

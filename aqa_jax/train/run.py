@@ -77,7 +77,7 @@ class Run:
 
     @cached_property
     def rows(self) -> dict[str, np.ndarray]:
-        """Rows of ``train``, ``validation`` (carved from the splits to train on) and ``test``."""
+        """Rows of ``train``, ``validation`` (carved from the splits to train on) and ``test``; none is excluded."""
         data, table = self.config.data, self.store.table
         chosen = [table.rows(split) for split in data.training_split.split("+")]
         train, validation = np.unique(np.concatenate(chosen)), np.zeros(0, np.int64)
@@ -95,7 +95,9 @@ class Run:
             train, validation = splits.carve(
                 table, train, fraction=data.validation_fraction, seed=self.config.seed, by=by
             )
-        return {"train": train, "validation": validation, "test": test}
+        # Taken out last: an excluded video moves no other one between training and validation.
+        chosen_rows = {"train": train, "validation": validation, "test": test}
+        return splits.without(table, chosen_rows, config_lib.excluded_ids(data))
 
     @cached_property
     def extra_columns(self) -> dict[str, np.ndarray]:
@@ -209,6 +211,7 @@ class Run:
             "fingerprint": self.store.metadata["fingerprint"],
             "frame_size": list(self.store.frame_size),
             "videos": {split: len(rows) for split, rows in self.rows.items()},
+            "excluded": list(config_lib.excluded_ids(self.config.data)),
             "groups": sorted(fingerprints | self.inherited_groups),
             "score_range": [float(scores.min()), float(scores.max())] if len(scores) else None,
             # Without names: what a new video's score is shown among.
