@@ -1,13 +1,16 @@
 """One video file as the clips that a model was trained on."""
 
 import os
+import re
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from aqa_jax.data import decode
 from aqa_jax.data.sampling import ClipWindow
 from aqa_jax.errors import DataError, DecodeError
+from aqa_jax.predict.sandbox import Sandbox
 
 
 @dataclass(frozen=True)
@@ -18,11 +21,14 @@ class VideoClips:
       video: uint8 RGB [S, T, H, W, 3].
       num_frames: frames in the file.
       tempo: how much faster the action runs in the clips than in the file; 1 if frames come as they are.
+      damage: what the decoder complained of, in its own words: parts of some frames are then made up. Empty where
+        nothing was wrong, or where nobody listened (a file decoded outside a sandbox).
     """
 
     video: np.ndarray
     num_frames: int
     tempo: float
+    damage: tuple[str, ...] = ()
 
     @property
     def resampled(self) -> bool:
@@ -52,24 +58,61 @@ def choose_frames(num_frames: int, window: ClipWindow) -> tuple[np.ndarray, floa
 
 
 def read_clips(
-    path: str | os.PathLike[str], window: ClipWindow, frame_size: tuple[int, int], crop_size: tuple[int, int]
+    path: str | os.PathLike[str],
+    window: ClipWindow,
+    frame_size: tuple[int, int],
+    crop_size: tuple[int, int],
+    *,
+    sandbox: Sandbox | None = None,
 ) -> VideoClips:
     """Decodes a file into clips as the training data were made: resized, cropped in the centre.
 
     Memory is that of the chosen frames at `crop_size`, however long the file. Sizes are (height, width).
 
+    Args:
+      path: video file.
+      window: the frames that a model takes.
+      frame_size: that frames are resized to.
+      crop_size: cut from their centre.
+      sandbox: where the file is decoded; None: in this process, for files of one's own.
+
     Raises:
-      DecodeError: not a video, or damaged.
+      DecodeError: not a video, or damaged; or it broke the sandbox's limits.
       DataError: fewer than two frames.
     """
+    if sandbox is None:
+        video, num_frames = _decoded(path, window, frame_size, crop_size)
+        messages: list[str] = []
+    else:
+        result, messages = sandbox.call_listening(_decoded, path, window, frame_size, crop_size)
+        video, num_frames = _trusted(path, result, (window.num_clips, window.clip_length, *crop_size, 3))
+    return VideoClips(video, num_frames, choose_frames(num_frames, window)[1], _complaints(messages))
+
+
+def _decoded(
+    path: str | os.PathLike[str], window: ClipWindow, frame_size: tuple[int, int], crop_size: tuple[int, int]
+) -> tuple[np.ndarray, int]:
+    """Clips uint8 [S, T, H, W, 3], and the number of frames in the file."""
     (height, width), (rows, columns) = frame_size, crop_size
     crop = (height - rows) // 2, (width - columns) // 2, rows, columns
     try:
-        video, num_frames = decode.choose_and_read(
-            path, lambda count: choose_frames(count, window)[0], size=frame_size, crop=crop
-        )
+        return decode.choose_and_read(path, lambda count: choose_frames(count, window)[0], size=frame_size, crop=crop)
     except DecodeError:
         raise
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
-    return VideoClips(video, num_frames, choose_frames(num_frames, window)[1])
+
+
+def _trusted(path: str | os.PathLike[str], result: Any, shape: tuple[int, ...]) -> tuple[np.ndarray, int]:
+    """What came from the sandbox, if it is what was asked for."""
+    if isinstance(result, tuple) and len(result) == 2:
+        video, num_frames = result
+        right = isinstance(video, np.ndarray) and video.dtype == np.uint8 and video.shape == shape
+        if right and type(num_frames) is int and 2 <= num_frames < 2**40:
+            return video, num_frames
+    raise DecodeError(f"{path}: the decoding process sent something else than clips: the file is hostile")
+
+
+def _complaints(messages: list[str]) -> tuple[str, ...]:
+    lines = (re.sub(r"^\[OPENCV:FFMPEG:\d+\] ", "", line).strip() for line in messages)
+    return tuple(line for line in lines if line)
