@@ -330,6 +330,10 @@ class PredictConfig:
     resume: bool = _key(False, "go on with the --output of a call that was cut off, if model, settings and files agree")
     camera_seconds: float = _key(5.0, "length of the take of --input camera", low=0.1, high=600.0)
     samples: int = _key(0, "after training, render this many unseen videos to files and score them", low=0)
+    decode_seconds: float = _key(
+        120.0, "a file is decoded in a process of its own, which is ended after this time", low=1.0
+    )
+    decode_mb: int = _key(768, "memory that decoding one file may take, beyond about 100 MB for libraries", low=64)
 
 
 @dataclasses.dataclass(frozen=True)
