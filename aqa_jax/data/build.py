@@ -109,9 +109,24 @@ def build(
       DataError: the raw data is missing or bad; nothing is left behind.
     """
     cls = builder_class(builder_name)
+    config = cls.config_for(make_config(cls, options or {}), raw_dir, data_dir)
     with _only_errors():  # TFDS warns of every config that is not in BUILDER_CONFIGS
-        builder = cls(data_dir=os.fspath(data_dir), config=make_config(cls, options or {}))
+        builder = cls(data_dir=os.fspath(data_dir), config=config)
     if not (Path(builder.data_dir) / "dataset_info.json").is_file():
         builder.workers = workers
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=raw_dir))
     return Path(builder.data_dir)
+
+
+def find(
+    builder_name: str, *, data_dir: str | os.PathLike[str], options: Mapping[str, Any] | None = None
+) -> Path | None:
+    """The directory of a dataset that is already built, as :func:`build` returns it; None where it is not."""
+    directory = Path(_builder(builder_name, data_dir, options).data_dir)
+    return directory if (directory / "dataset_info.json").is_file() else None
+
+
+def _builder(name: str, data_dir: str | os.PathLike[str], options: Mapping[str, Any] | None) -> VideoDatasetBuilder:
+    cls = builder_class(name)
+    with _only_errors():  # TFDS warns of every config that is not in BUILDER_CONFIGS
+        return cls(data_dir=os.fspath(data_dir), config=make_config(cls, options or {}))

@@ -121,10 +121,10 @@ def abstract(state: State) -> State:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state)
 
 
-def parameter_table(state: State, parameters: int) -> str:
-    """Trainable, frozen and all parameters of backbone, adapters and head, as text.
+def parameter_counts(state: State, parameters: int) -> dict[str, tuple[int, int]]:
+    """How many parameters of backbone, adapters and head, and in ``total``, are trainable and frozen.
 
-    Each of the model's ``parameters`` is in exactly one row and column.
+    Each of the model's ``parameters`` is counted exactly once.
     """
     counts: dict[str, list[int]] = {}
     for column, group in enumerate(("trainable", "frozen")):
@@ -135,6 +135,12 @@ def parameter_table(state: State, parameters: int) -> str:
     counts = {part: counts[part] for part in sorted(counts, key=lambda part: (*order, part).index(part))}
     counts["total"] = [sum(column) for column in zip(*counts.values(), strict=True)]
     assert sum(counts["total"]) == parameters, "a parameter is in no group, or in two"
+    return {part: (trainable, frozen) for part, (trainable, frozen) in counts.items()}
+
+
+def parameter_table(state: State, parameters: int) -> str:
+    """:func:`parameter_counts` as text."""
     lines = [f"{'part':<10}{'trainable':>14}{'frozen':>14}{'total':>14}"]
+    counts = parameter_counts(state, parameters)
     lines += [f"{name:<10}{a:>14,}{b:>14,}{a + b:>14,}" for name, (a, b) in counts.items()]
     return "\n".join(lines)
