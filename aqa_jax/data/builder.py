@@ -82,6 +82,13 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         """
         raise ConfigError(f"{cls.name} is not rendered, so it has no samples to write: set config.predict.samples=0")
 
+    @classmethod
+    def config_for(
+        cls, config: VideoBuilderConfig, raw_dir: str | os.PathLike[str] | None, data_dir: str | os.PathLike[str]
+    ) -> VideoBuilderConfig:
+        """`config`, under another name where the dataset's folder in `data_dir` depends on what is in `raw_dir`."""
+        return config
+
     def __init_subclass__(cls, **kwargs: Any):
         # The registry would refuse a folder that is imported both as `name` and as `data_builders.name`.
         super().__init_subclass__(skip_registration=True, **kwargs)
@@ -176,7 +183,10 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
             frame_size=[form.height, form.width],
             options=config.options(),
             shards=shards,
+            # For whoever gives other raw data later: a finished dataset is not built again.
+            raw_dir=str(self.raw_dir.resolve()) if self.MANUAL_DOWNLOAD_INSTRUCTIONS else "",
             fingerprint=fingerprint.result(table),
+            checksums=fingerprint.checksums(),
         )
         return [
             tfds.core.SplitInfo(
@@ -233,7 +243,18 @@ def make_table(rows: list[dict[str, Any]], unlabelled: Sequence[str] = ()) -> Ta
     if bad := [row["id"] for row in labelled if row["score"] is None or not math.isfinite(row["score"])]:
         raise DataError(f"the score is not a number for: {', '.join(bad)}; correct or exclude these videos")
     names = sorted({name for row in rows for name in row}, key=lambda name: (name not in REQUIRED_COLUMNS, name))
-    return {name: [_plain(row.get(name)) for row in rows] for name in names}
+    table = {name: [_plain(row.get(name)) for row in rows] for name in names}
+    for name in ("difficulty", "judges"):
+        # JSON has no NaN: it would come back as a number that is not there.
+        if bad := [row["id"] for row in rows if not _finite(row[name])]:
+            raise DataError(f"{name} not a number for: {', '.join(bad)}; correct or exclude these videos")
+    return table
+
+
+def _finite(value: Any) -> bool:
+    """Whether a number, or each of a list, is finite; None stands for a number that is not known."""
+    values = value if isinstance(value, list | tuple | np.ndarray) else [value]
+    return all(item is None or math.isfinite(item) for item in values)
 
 
 def _plain(value: Any) -> Any:

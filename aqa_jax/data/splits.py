@@ -12,6 +12,14 @@ MIN_FOLD = 3  # test videos of a fold: of two, every rank correlation is 1 or -1
 _ORDERS = 64  # random orders of the groups that are tried
 
 
+def to_train_on(table: VideoTable, names: str) -> np.ndarray:
+    """The rows, sorted, of the splits `names`, joined by +; of all but the test split, where it is "all"."""
+    wanted = names.split("+") if names != "all" else sorted(set(table.column("split")) - {"test"})
+    if not wanted:
+        raise DataError("every video of the dataset is in its test split: none is left to train on")
+    return np.unique(np.concatenate([table.rows(split) for split in wanted]))
+
+
 def carve(
     table: VideoTable, rows: np.ndarray, *, fraction: float = 0.1, seed: int = 0, by: str = "group"
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -23,12 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from aqa_jax import config as config_lib
 from aqa_jax.config import Config
 from aqa_jax.config_keys import CrossvalConfig
-from aqa_jax.data.splits import MIN_FOLD, folds_of
+from aqa_jax.data.splits import MIN_FOLD, folds_of, to_train_on
 from aqa_jax.errors import AqaError, ConfigError, DataError, Interrupted, RunError
 from aqa_jax.evaluate.crossval import ERROR, Member, Plan
 from aqa_jax.evaluate.protocol import fingerprint, protocol
@@ -53,7 +52,7 @@ def plan(config: Config) -> Plan:
     """
     wanted, first = config.crossval, Run(_single(config, "", config.seed))
     data, table = config.data, first.store.table
-    rows = np.unique(np.concatenate([table.rows(split) for split in data.training_split.split("+")]))
+    rows = to_train_on(table, data.training_split)
     column, left_out, tests = "", 0, {OWN_TEST_SPLIT: data.test_where}
     if wanted.protocol:
         column = _column(wanted.protocol, first)

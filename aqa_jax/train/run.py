@@ -79,8 +79,7 @@ class Run:
     def rows(self) -> dict[str, np.ndarray]:
         """Rows of ``train``, ``validation`` (carved from the splits to train on) and ``test``; none is excluded."""
         data, table = self.config.data, self.store.table
-        chosen = [table.rows(split) for split in data.training_split.split("+")]
-        train, validation = np.unique(np.concatenate(chosen)), np.zeros(0, np.int64)
+        train, validation = splits.to_train_on(table, data.training_split), np.zeros(0, np.int64)
         if data.test_where:
             train, test = splits.held_out(table, train, data.test_where)
         elif "test" in table.column("split"):
