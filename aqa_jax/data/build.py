@@ -15,9 +15,10 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 from absl import logging
+from google.protobuf import json_format
 
 from aqa_jax.data.builder import VideoBuilderConfig, VideoDatasetBuilder
-from aqa_jax.errors import ConfigError
+from aqa_jax.errors import ConfigError, DataError
 
 BUILDERS = Path(__file__).resolve().parents[2] / "data_builders"
 
@@ -95,7 +96,7 @@ def build(
     workers: int | None = None,
 ) -> Path:
     """Build a dataset and return its directory, for `VideoStore.open`; returns at once when it is already
-    there.
+    there, and says so where that was built from other raw data than `raw_dir`.
 
     Args:
       builder_name: folder in `data_builders/`, or the path of a folder like those.
@@ -106,27 +107,43 @@ def build(
 
     Raises:
       ConfigError: no such builder or option.
-      DataError: the raw data is missing or bad; nothing is left behind.
+      DataError: the raw data is missing or bad, the disk is full or fails; nothing is left behind.
     """
-    cls = builder_class(builder_name)
-    config = cls.config_for(make_config(cls, options or {}), raw_dir, data_dir)
-    with _only_errors():  # TFDS warns of every config that is not in BUILDER_CONFIGS
-        builder = cls(data_dir=os.fspath(data_dir), config=config)
-    if not (Path(builder.data_dir) / "dataset_info.json").is_file():
-        builder.workers = workers
-        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=raw_dir))
-    return Path(builder.data_dir)
+    builder = make_builder(builder_name, data_dir=data_dir, raw_dir=raw_dir, options=options)
+    directory = Path(builder.data_dir)
+    try:
+        if (directory / "dataset_info.json").is_file():
+            _say_which_raw_data(directory, raw_dir)
+        else:
+            builder.workers = workers
+            builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=raw_dir))
+    except OSError as error:
+        raise DataError(
+            f"building {builder.name} in {directory} stopped: {_in_words(error)}. Nothing is left that could be taken "
+            "for a dataset; the same command builds it"
+        ) from error
+    return directory
 
 
 def find(
-    builder_name: str, *, data_dir: str | os.PathLike[str], options: Mapping[str, Any] | None = None
+    builder_name: str,
+    *,
+    data_dir: str | os.PathLike[str],
+    raw_dir: str | os.PathLike[str] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Path | None:
     """The directory of a dataset that is already built, as :func:`build` returns it; None where it is not."""
-    directory = Path(_builder(builder_name, data_dir, options).data_dir)
+    directory = Path(_builder(builder_name, data_dir, raw_dir, options).data_dir)
     return directory if (directory / "dataset_info.json").is_file() else None
 
 
-def _builder(name: str, data_dir: str | os.PathLike[str], options: Mapping[str, Any] | None) -> VideoDatasetBuilder:
+def _builder(
+    name: str,
+    data_dir: str | os.PathLike[str],
+    raw_dir: str | os.PathLike[str] | None,
+    options: Mapping[str, Any] | None,
+) -> VideoDatasetBuilder:
     cls = builder_class(name)
+    config = cls.config_for(make_config(cls, options or {}), raw_dir, data_dir)
     with _only_errors():  # TFDS warns of every config that is not in BUILDER_CONFIGS
-        return cls(data_dir=os.fspath(data_dir), config=make_config(cls, options or {}))
+        return cls(data_dir=os.fspath(data_dir), config=config)
