@@ -288,10 +288,15 @@ class I3D(nnx.Module):
         self.net = net
         self.logits = Classifier(channels, num_classes, rngs) if num_classes else None
 
-    def endpoints(self, video: jax.Array, mode: BNMode = "frozen") -> Iterator[tuple[str, jax.Array]]:
-        """Name and activation of every layer in :data:`ENDPOINTS`, one after the other."""
+    def endpoints(
+        self, video: jax.Array, mode: BNMode = "frozen", *, after: str = ""
+    ) -> Iterator[tuple[str, jax.Array]]:
+        """Name and activation of every layer in :data:`ENDPOINTS`, one after the other.
+
+        With ``after``, ``video`` is that layer's activation, and the layers behind it follow.
+        """
         x = video
-        for name in ENDPOINTS:
+        for name in ENDPOINTS[ENDPOINTS.index(after) + 1 if after else 0 :]:
             x = max_pool(x, *_POOLS[name], self.net) if name in _POOLS else self._layer(name)(x, mode)
             yield name, x
 

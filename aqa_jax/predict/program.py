@@ -47,7 +47,7 @@ class Program:
     def __init__(
         self, task: ScoreTask, assembler: Assembler, state: State, *, dtype: jnp.dtype, clips: int, folded: bool = True
     ):
-        """Places the weights.
+        """Places the weights; ``graph`` and ``state`` are the backbone's from then on.
 
         Args:
           task: what the head's features become.
@@ -67,8 +67,8 @@ class Program:
         self._at_once = clips * mesh.size
         # Apart, so that runs with other heads, or heads with other constants, share the backbone's program.
         backbone = ClipModel(model.i3d, None, model.normalisation, dtype)
-        self._graph, arrays = nnx.split(backbone)
-        self._state = jax.device_put(arrays, everywhere)
+        self.graph, arrays = nnx.split(backbone)
+        self.state = jax.device_put(arrays, everywhere)
         head_graph, head_arrays = nnx.split(ClipModel(cast(Any, None), model.head, model.normalisation, dtype))
         self._head_state = jax.device_put(head_arrays, everywhere)
 
@@ -79,23 +79,37 @@ class Program:
             intervals = jnp.stack([jnp.stack(told.interval(level / 100), -1) for level in LEVELS], 1)
             return told, intervals, (early, features)
 
-        self._tell = tell
+        @jax.jit
+        def slope(state: Any, features: jax.Array, batch: dict[str, jax.Array]) -> jax.Array:
+            def total(features: jax.Array) -> jax.Array:
+                return task.distribution_of(nnx.merge(head_graph, state), features, batch).mean.sum()
+
+            return jax.grad(total)(features.mean(1))
+
+        self._tell, self._slope = tell, slope
 
     def compile(self, video: tuple[int, ...], batch: dict[str, np.ndarray]) -> None:
         """Compiles both programs for videos of shape ``video`` [B, S, T, H, W, 3] and what else the head reads."""
         clips = jax.ShapeDtypeStruct((self._at_once, *video[2:]), jnp.uint8, sharding=self._shared)
-        lowered = clip_features.lower(self._graph, self._state, clips)
+        lowered = clip_features.lower(self.graph, self.state, clips)
         lowered.compile()
         outputs = (jax.ShapeDtypeStruct((*video[:2], out.shape[-1]), out.dtype) for out in lowered.out_info)
         self._tell.lower(self._head_state, *outputs, batch).compile()
 
     def __call__(self, video: np.ndarray, batch: dict[str, np.ndarray]) -> Told:
         """Scores of videos uint8 [B, S, T, H, W, 3]; ``batch`` holds what else the head reads, each [B]."""
-        features, early = self._features(video)
+        return self.tell(*self.features(video), batch)
+
+    def tell(self, features: np.ndarray, early: np.ndarray, batch: dict[str, np.ndarray]) -> Told:
+        """The same from what :meth:`features` returned: the head alone."""
         return jax.tree.map(np.asarray, self._tell(self._head_state, features, early, batch))
 
-    def _features(self, video: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """[B, S, T, H, W, 3] -> [B, S, C] and [B, S, E]."""
+    def slope(self, features: np.ndarray, batch: dict[str, np.ndarray]) -> np.ndarray:
+        """Gradient of the distributions' means with respect to the mean of the clips' features [B, S, C]: [B, C]."""
+        return np.asarray(self._slope(self._head_state, features, batch))
+
+    def features(self, video: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Clips' features: [B, S, T, H, W, 3] -> [B, S, C], and the early layer's [B, S, E]."""
         flat = video.reshape(-1, *video.shape[2:])
         at_once = self._at_once
         waiting: deque[tuple[jax.Array, jax.Array]] = deque()
@@ -104,7 +118,7 @@ class Program:
             clips = flat[start : start + at_once]
             if len(clips) < at_once:
                 clips = np.concatenate([clips, np.repeat(clips[-1:], at_once - len(clips), 0)])
-            waiting.append(clip_features(self._graph, self._state, jax.device_put(clips, self._shared)))
+            waiting.append(clip_features(self.graph, self.state, jax.device_put(clips, self._shared)))
             if len(waiting) == _CALLS_AHEAD:
                 parts.append(jax.tree.map(np.asarray, waiting.popleft()))
         parts += [jax.tree.map(np.asarray, one) for one in waiting]

@@ -52,7 +52,7 @@ class RunScorer:
         self.trained_on, self.selection, self.trust = trained.trained_on, trained.selection, trained.trust
         self._config_hash, self._origin = trained.config_hash, trained.origin
         self._state = jax.tree.map(np.asarray, trained.state)
-        self._program = self._make_program(inference_dtype(config), folded=True)
+        self.program = self._make_program(inference_dtype(config), folded=True)
 
     def _make_program(self, dtype: jnp.dtype, *, folded: bool) -> Program:
         clips = self.config.predict.clips or (1 if jax.default_backend() == "cpu" else CLIPS_ON_ACCELERATORS)
@@ -104,8 +104,8 @@ class RunScorer:
         shape = (batch_size, form.window.num_clips, form.window.clip_length, *form.crop_size, 3)
         # Any difficulty that has exemplars will do: nothing is computed.
         known = self.known_difficulties or (1.0,)
-        batch = self._batch(batch_size, np.full(batch_size, known[0], np.float32))
-        self._program.compile(shape, batch)
+        batch = self.batch(batch_size, np.full(batch_size, known[0], np.float32))
+        self.program.compile(shape, batch)
 
     def score(self, video: np.ndarray, difficulty: np.ndarray | None = None, *, plain: bool = False) -> Reported:
         """Scores of clips, with all that is known of how far they can be trusted.
@@ -118,16 +118,16 @@ class RunScorer:
         Raises:
           ConfigError: the difficulty is missing.
         """
-        program = self.plain if plain else self._program
-        raw, intervals, parts = program(video, self._batch(len(video), difficulty))
+        program = self.plain if plain else self.program
+        raw, intervals, parts = program(video, self.batch(len(video), difficulty))
         return self.trust.report(raw, parts, mode=self.config.evaluate.point == "mode", intervals=intervals)
 
     def distribution(self, video: np.ndarray, difficulty: np.ndarray | None = None) -> tuple[ScoreDistribution, Parts]:
         """The head's own distributions [B] of clips as in :meth:`score`, and what describes these; numpy arrays."""
-        raw, _, parts = self._program(video, self._batch(len(video), difficulty))
+        raw, _, parts = self.program(video, self.batch(len(video), difficulty))
         return raw, parts
 
-    def _batch(self, size: int, difficulty: np.ndarray | None) -> dict[str, np.ndarray]:
+    def batch(self, size: int, difficulty: np.ndarray | None) -> dict[str, np.ndarray]:
         """What the head reads beside features, each [B]."""
         batch: dict[str, np.ndarray] = {}
         if self.needs_difficulty:

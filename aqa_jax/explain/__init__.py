@@ -1,0 +1,1 @@
+"""Why a video got its score: which segments, and where in their frames."""
