@@ -133,17 +133,52 @@ def find(
     options: Mapping[str, Any] | None = None,
 ) -> Path | None:
     """The directory of a dataset that is already built, as :func:`build` returns it; None where it is not."""
-    directory = Path(_builder(builder_name, data_dir, raw_dir, options).data_dir)
+    directory = Path(make_builder(builder_name, data_dir=data_dir, raw_dir=raw_dir, options=options).data_dir)
     return directory if (directory / "dataset_info.json").is_file() else None
 
 
-def _builder(
+def make_builder(
     name: str,
+    *,
     data_dir: str | os.PathLike[str],
-    raw_dir: str | os.PathLike[str] | None,
-    options: Mapping[str, Any] | None,
+    raw_dir: str | os.PathLike[str] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> VideoDatasetBuilder:
+    """What :func:`build` builds with: it knows its directory, `data_dir`, and has built nothing.
+
+    Raises:
+      ConfigError: no such builder or option.
+      DataError: the directory cannot be looked into, or the dataset in it is damaged.
+    """
     cls = builder_class(name)
-    config = cls.config_for(make_config(cls, options or {}), raw_dir, data_dir)
-    with _only_errors():  # TFDS warns of every config that is not in BUILDER_CONFIGS
-        return cls(data_dir=os.fspath(data_dir), config=config)
+    try:
+        config = cls.config_for(make_config(cls, options or {}), raw_dir, data_dir)
+        with _only_errors():  # TFDS warns of every config that is not in BUILDER_CONFIGS
+            return cls(data_dir=os.fspath(data_dir), config=config)
+    except OSError as error:
+        raise DataError(f"config.data.data_dir={os.fspath(data_dir)!r}: {_in_words(error)}") from error
+    except (json_format.ParseError, UnicodeDecodeError, KeyError, AssertionError) as error:
+        raise DataError(
+            f"the dataset {cls.name} in {os.fspath(data_dir)} cannot be read ({error}): remove it and build it again"
+        ) from error
+
+
+def _in_words(error: OSError) -> str:
+    where = f" ({error.filename})" if error.filename else ""
+    return f"{error.strerror or error}{where}"
+
+
+def _say_which_raw_data(directory: Path, given: str | os.PathLike[str] | None) -> None:
+    """A line where a finished dataset is used that was built from other raw data than is named now."""
+    if given is None:
+        return
+    try:
+        built_from = json.loads((directory / "metadata.json").read_text(encoding="utf-8")).get("raw_dir", "")
+    except (OSError, ValueError, AttributeError):
+        return  # `VideoStore.open` says what is wrong.
+    if built_from and Path(built_from) != Path(given).resolve():
+        print(
+            f"{directory} is used as it was built, from {built_from}; {given} is not read. --mode check compares the "
+            "two; remove the dataset to build it again.",
+            file=sys.stderr,
+        )

@@ -9,10 +9,12 @@ videos.
 A dataset directory is renamed into place when it is whole; `VideoStore.open` refuses anything else.
 """
 
+import base64
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from aqa_jax.errors import DataError, DecodeError
 
 Table = dict[str, list[Any]]  # column -> one value a video; None where there is none
 MAX_SHARD_BYTES = 1 << 30
+REMEDY = "--mode check lists all such videos: build the dataset again, or leave them out with config.data.exclude"
 
 
 def shard_name(dataset: str, split: str, index: int, count: int) -> str:
@@ -77,29 +80,47 @@ class RecordWriter:
         shards = []
         for index, length in enumerate(self.lengths):
             path = self.directory / shard_name(self.dataset, self.split, index, len(self.lengths))
+            with open(self._part(index), "rb+") as file:
+                os.fsync(file.fileno())
             os.replace(self._part(index), path)
             shards.append({"name": path.name, "bytes": path.stat().st_size, "records": length})
         return shards
 
 
 class Fingerprint:
-    """sha256 over the table and, per split, over every record in order."""
+    """sha256 over the table and, per split, over every record in order; and a checksum of every record."""
 
     def __init__(self) -> None:
         self._splits: dict[str, Any] = {}
+        self._crcs: dict[str, list[int]] = {}
 
     def add(self, split: str, record: bytes) -> None:
         """Take in the next record of `split`."""
         digest = self._splits.setdefault(split, hashlib.sha256())
         digest.update(len(record).to_bytes(8, "little"))
         digest.update(record)
+        self._crcs.setdefault(split, []).append(zlib.crc32(record))
 
     def result(self, table: Table) -> str:
         """Hex digest."""
-        whole = hashlib.sha256(json.dumps(table, sort_keys=True).encode())
-        for split in sorted(self._splits):
-            whole.update(split.encode() + self._splits[split].digest())
-        return whole.hexdigest()
+        return _joined(table, {split: digest.digest() for split, digest in self._splits.items()})
+
+    def checksums(self) -> dict[str, dict[str, str]]:
+        """Of every split: `sha256` of its records, hexadecimal, and `crc32` of each, little-endian in base 64."""
+        return {
+            split: {
+                "sha256": digest.hexdigest(),
+                "crc32": base64.b64encode(np.array(self._crcs[split], "<u4").tobytes()).decode(),
+            }
+            for split, digest in self._splits.items()
+        }
+
+
+def _joined(table: Table, splits: Mapping[str, bytes]) -> str:
+    whole = hashlib.sha256(json.dumps(table, sort_keys=True).encode())
+    for split in sorted(splits):
+        whole.update(split.encode() + splits[split])
+    return whole.hexdigest()
 
 
 class VideoTable:
@@ -165,6 +186,10 @@ class VideoStore:
         self._num_frames = self.table.column("num_frames")
         self._ids = self.table.column("id")
         self._ends = {s: np.cumsum([shard["records"] for shard in v]) for s, v in metadata["shards"].items()}
+        self._crcs = {
+            split: np.frombuffer(base64.b64decode(sums["crc32"], validate=True), "<u4")
+            for split, sums in metadata.get("checksums", {}).items()
+        }
         self._readers: dict[tuple[str, int], ArrayRecordReader] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -182,10 +207,13 @@ class VideoStore:
             hint = f"; did you mean {', '.join(found)}?" if found else ""
             raise DataError(f"{path} is not a whole dataset (a build that was cut off?){hint}: {advice}")
         try:
-            store = cls(path, json.loads((path / "metadata.json").read_text()))
+            store = cls(path, json.loads((path / "metadata.json").read_text(encoding="utf-8")))
             shards = [shard for split in store.metadata["shards"].values() for shard in split]
-        except (ValueError, KeyError, TypeError, AttributeError, DataError) as error:
-            raise DataError(f"{path}/metadata.json cannot be read: remove {path} and {advice}") from error
+            whole = store._table_is_what_was_built()
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError, DataError) as error:
+            raise DataError(f"{path}/metadata.json cannot be read ({error}): remove {path} and {advice}") from error
+        if not whole:
+            raise DataError(f"{path}/metadata.json was changed after the build: remove {path} and {advice}")
         for shard in shards:
             size = (path / shard["name"]).stat().st_size if (path / shard["name"]).is_file() else None
             if size != shard["bytes"]:
@@ -197,6 +225,15 @@ class VideoStore:
     def fingerprint(self) -> str:
         """Hex digest of everything stored, as the builder computed it."""
         return self.metadata["fingerprint"]
+
+    def _table_is_what_was_built(self) -> bool:
+        """Whether table and checksums give the fingerprint; datasets of earlier versions have no checksums."""
+        sums: dict[str, Any] = self.metadata.get("checksums", {})
+        splits = {split: bytes.fromhex(some["sha256"]) for split, some in sums.items()}
+        lengths = {split: len(crcs) for split, crcs in self._crcs.items()}
+        if sums and lengths != {split: int(ends[-1]) for split, ends in self._ends.items()}:
+            return False
+        return not sums or _joined(self.metadata["table"], splits) == self.fingerprint
 
     def verify(self) -> None:
         """Read everything again and compare with the fingerprint; DataError when a byte has changed."""
@@ -215,19 +252,24 @@ class VideoStore:
             shard = int(np.searchsorted(self._ends[split], position, side="right"))
             start = int(self._ends[split][shard - 1]) if shard else 0
             try:
-                out += self._reader(split, shard).read([int(position) - start])
-            except (RuntimeError, ValueError, IndexError) as error:
-                name = self.metadata["shards"][split][shard]["name"]
-                raise DataError(
-                    f"{self.directory / name} is damaged; remove {self.directory} and build again"
-                ) from error
+                (record,) = self._reader(split, shard).read([int(position) - start])
+            except (RuntimeError, ValueError, IndexError, OSError) as error:
+                raise self._damaged(split, shard) from error
+            # The file's own checksums cannot tell that it is another build's, or that an index leads elsewhere.
+            if split in self._crcs and zlib.crc32(record) != self._crcs[split][position]:
+                raise self._damaged(split, shard)
+            out.append(record)
         return out
+
+    def _damaged(self, split: str, shard: int) -> DataError:
+        name = self.metadata["shards"][split][shard]["name"]
+        return DataError(f"{self.directory / name} is damaged")
 
     def _jpegs(self, record: bytes) -> list[memoryview]:
         try:
             return decode_record(record)
         except ValueError as error:
-            raise DataError(f"{self.directory}: {error}; remove it and build again") from error
+            raise DataError(f"{self.directory}: {error}") from error
 
     def _reader(self, split: str, shard: int) -> ArrayRecordReader:
         reader = self._readers.get((split, shard))
@@ -261,7 +303,7 @@ class VideoStore:
 
         Raises:
           DecodeError: a stored JPEG is damaged; names the video and the frame.
-          DataError: a frame number outside the video, or a damaged file.
+          DataError: a frame number outside the video, or a damaged file; names the video.
         """
         row, region = int(row), crop or (0, 0, *self.frame_size)
         top, left, height, width = region
@@ -300,14 +342,18 @@ class VideoStore:
         """The whole images of ``frames``, ascending, one at a time."""
         chunks = sorted({frame // FRAMES_PER_RECORD for frame in frames})
         first = int(self._first_record[row])
-        records = dict(zip(chunks, self._records(self._split[row], [first + c for c in chunks]), strict=True))
         at, jpegs = -1, []
-        for frame in frames:
-            chunk, place = divmod(frame, FRAMES_PER_RECORD)
-            if chunk != at:
-                at, jpegs = chunk, self._jpegs(records.pop(chunk))
-            what = f"{self.directory}: video {self._ids[row]!r}, frame {frame}"
-            image = decode_jpeg(jpegs[place], what)
-            if image.shape[:2] != self.frame_size:
-                raise DecodeError(f"{what}: {image.shape[:2]} pixels instead of {self.frame_size}")
-            yield image
+        try:
+            records = dict(zip(chunks, self._records(self._split[row], [first + c for c in chunks]), strict=True))
+            for frame in frames:
+                chunk, place = divmod(frame, FRAMES_PER_RECORD)
+                if chunk != at:
+                    at, jpegs = chunk, self._jpegs(records.pop(chunk))
+                if place >= len(jpegs):
+                    raise DecodeError(f"frame {frame}: its record ends before it")
+                image = decode_jpeg(jpegs[place], f"frame {frame}")
+                if image.shape[:2] != self.frame_size:
+                    raise DecodeError(f"frame {frame}: {image.shape[:2]} pixels instead of {self.frame_size}")
+                yield image
+        except DataError as error:
+            raise type(error)(f"{self.directory}: video {self._ids[row]!r}, {error}. {REMEDY}") from error

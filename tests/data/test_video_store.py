@@ -109,6 +109,37 @@ def test_verify_finds_changed_bytes(copy, toy):
         store.verify()
 
 
+def test_a_record_is_bound_to_its_place(copy, toy):
+    """The file's own checksums hold where two videos' records change places, or the file is another build's."""
+    shard = copy / shard_name("toy_videos", "train", 0, 1)
+    size = shard.stat().st_size
+    records = toy._records("train", range(toy.metadata["shards"]["train"][0]["records"]))
+    records[0], records[20] = records[20], records[0]
+    writer = video_store.RecordWriter(copy, "toy_videos", "train")
+    for record in records:
+        writer.write(record)
+    writer.close()
+    assert shard.stat().st_size == size
+    store = VideoStore.open(copy)
+    with pytest.raises(DataError, match=r"video 'train-0', .*train.* is damaged.*config\.data\.exclude"):
+        store.read(0, np.arange(4))
+    np.testing.assert_array_equal(store.read(1, np.arange(41)), toy.read(1, np.arange(41)))
+
+
+def test_a_table_that_was_changed_is_refused_and_one_without_checksums_is_read(copy, toy):
+    metadata = json.loads((copy / "metadata.json").read_text())
+    metadata["table"]["score"][4] = 9.0
+    (copy / "metadata.json").write_text(json.dumps(metadata))
+    with pytest.raises(DataError, match="changed after the build"):
+        VideoStore.open(copy)
+    metadata["table"]["score"][4] = 4.0
+    del metadata["checksums"]  # As earlier versions wrote it.
+    (copy / "metadata.json").write_text(json.dumps(metadata))
+    store = VideoStore.open(copy)
+    store.verify()
+    np.testing.assert_array_equal(store.read(0, np.arange(4)), toy.read(0, np.arange(4)))
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
