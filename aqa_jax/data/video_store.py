@@ -60,7 +60,10 @@ class RecordWriter:
             self._writer = ArrayRecordWriter(str(self._part(len(self.lengths))), options)
             self.lengths.append(0)
             self._shard_bytes = 0
-        self._writer.write(record)
+        try:
+            self._writer.write(record)
+        except RuntimeError as error:
+            raise self._unwritten(self._part(len(self.lengths) - 1)) from error
         self.lengths[-1] += 1
         self._shard_bytes += len(record)
         self.num_bytes += len(record)
@@ -68,11 +71,19 @@ class RecordWriter:
     def _close_shard(self) -> None:
         if self._writer is None:
             return
-        path, whole = self._part(len(self.lengths) - 1), self._writer.ok()
-        self._writer.close()
-        self._writer = None
-        if not whole or ArrayRecordReader(str(path)).num_records() != self.lengths[-1]:
-            raise DataError(f"{path} could not be written whole: is the disk full?")
+        path, writer, self._writer = self._part(len(self.lengths) - 1), self._writer, None
+        try:
+            whole = writer.ok()
+            writer.close()
+            whole = whole and ArrayRecordReader(str(path)).num_records() == self.lengths[-1]
+        except (RuntimeError, ValueError) as error:
+            raise self._unwritten(path) from error
+        if not whole:
+            raise self._unwritten(path)
+
+    @staticmethod
+    def _unwritten(path: Path) -> DataError:
+        return DataError(f"{path} could not be written whole: is the disk full? Nothing of this build is kept")
 
     def close(self) -> list[dict[str, Any]]:
         """Finish the last shard and give all their final names: `name`, `bytes` and `records` of each."""

@@ -1,5 +1,6 @@
 import fcntl
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -86,6 +87,35 @@ def test_bad_videos_stop_the_build_and_leave_nothing(tmp_path, fault, message):
     with pytest.raises(DataError, match=message):
         build(TOY, data_dir=tmp_path, options={"fault": fault}, workers=0)
     assert not list(tmp_path.rglob("*array_record*")) and not list(tmp_path.rglob("incomplete*"))
+
+
+@pytest.mark.parametrize("limit", [20_000, 330_000])
+def test_a_full_disk_stops_the_build_in_words_and_leaves_nothing(tmp_path, limit):
+    """`limit`: where writing fails, as on a full disk: in the spool, and in a shard."""
+    whole = build(TOY, data_dir=tmp_path, options={"videos": 2}, workers=0)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        with pytest.raises(DataError, match=r"stopped: .*File too large|could not be written whole"):
+            build(TOY, data_dir=tmp_path, workers=0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (
+        not list(tmp_path.rglob("incomplete*")) and not (tmp_path / "toy_videos" / "default").joinpath("1.0.0").exists()
+    )
+    VideoStore.open(whole).verify()
+    VideoStore.open(build(TOY, data_dir=tmp_path, workers=0)).verify()
+
+
+def test_what_cannot_be_opened_is_said_in_words(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"Not a directory .*file"):
+        build(TOY, data_dir=tmp_path / "file", workers=0)
+    directory = build(TOY, data_dir=tmp_path, options={"videos": 2}, workers=0)
+    for text in ("", "{}", "\xff"):
+        (directory / "dataset_info.json").write_bytes(text.encode("latin1"))
+        with pytest.raises(DataError, match=r"toy_videos in .* cannot be read .*: remove it and build it again"):
+            build(TOY, data_dir=tmp_path, options={"videos": 2}, workers=0)
 
 
 @pytest.mark.parametrize(("fault", "error"), [("crash", RuntimeError), ("kill", DataError)])
