@@ -4,8 +4,10 @@
     python run.py --workdir DIR --mode evaluate
     python run.py --workdir DIR --mode predict --input FILE|FOLDER|GLOB
     python run.py --mode compare RUN RUN ...
+    python run.py --workdir DIR --mode report|serve
 
-Modes: train (default), evaluate, crossval, compare, predict, build, import_weights, export_adapter, inspect, config.
+Modes: train (default), evaluate, crossval, compare, predict, build, import_weights, export, export_adapter,
+inspect, report, serve, config.
 """
 
 import sys
@@ -25,10 +27,10 @@ FROM_WORKDIR = Path(__file__).parent / "configs" / "from_workdir.py"
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/.", lock_config=True)
 _MODE = flags.DEFINE_enum("mode", "train", (*MODES, "config"), "What to do.")
-_WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder: config, checkpoints, logs, results.")
+_WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder: config, checkpoints, results. predict: or a bundle.")
 _INPUT = flags.DEFINE_multi_string("input", [], "predict: a video file, a folder or a glob; may be repeated.")
 _OUTPUT = flags.DEFINE_string(
-    "output", "", "predict, evaluate, import_weights, export_adapter, compare: where results go."
+    "output", "", "predict, evaluate, import_weights, export, export_adapter, compare, report: where results go."
 )
 _WEIGHTS = flags.DEFINE_string("weights", "", "import_weights, inspect: the weight file, or a run's workdir.")
 _DIFFICULTIES = flags.DEFINE_string("difficulties", "", "predict: a CSV of file and difficulty.")
@@ -52,7 +54,7 @@ def parse(argv: Sequence[str]) -> list[str]:
         elif workdir:
             argv.insert(1, f"--config={FROM_WORKDIR}:{workdir}")
         rest = flags.FLAGS(argv)
-        if len(rest) > 1 and _MODE.value != "compare":
+        if len(rest) > 1 and _MODE.value not in ("compare", "report"):
             raise ConfigError(f"Unexpected argument {rest[1]!r}: keys are given as --config.key=value.")
         return rest
     except AqaError as error:
@@ -71,10 +73,11 @@ def main(argv: Sequence[str]) -> None:
     from aqa_jax.errors import AqaError, ConfigError
 
     try:
-        if _CONFIG.value is None and _MODE.value not in ("inspect", "compare"):
+        if _CONFIG.value is None and _MODE.value not in ("inspect", "compare", "report"):
             raise ConfigError(f"Give --config configs/NAME.py, or the --workdir of a run.\n{__doc__}")
         config = config_lib.resolve(_CONFIG.value or {})
-        if not _WORKDIR.value and _MODE.value in ("train", "evaluate", "crossval", "predict", "export_adapter"):
+        needed = ("train", "evaluate", "crossval", "predict", "serve", "export", "export_adapter")
+        if not _WORKDIR.value and _MODE.value in needed:
             raise ConfigError(f"--mode {_MODE.value} needs --workdir DIR.")
         if _PROCESSES.value > 1 and _MODE.value == "crossval":
             raise ConfigError("--mode crossval works on one host: give each host a --workdir and seeds of its own.")

@@ -42,7 +42,9 @@ class DataConfig:
     normalisation: str = _key("imagenet", "of RGB values", choices=("imagenet", "minus_one_to_one"))
     shuffle_time: bool = _key(False, "shuffle the frames of every window: a control, the score must need the motion")
     still: bool = _key(False, "every frame of a clip is its first: a control, nothing that needs time can be told")
-    training_split: str = _key("train", "splits of the dataset to train on, joined by +, as in train+unlabelled")
+    training_split: str = _key(
+        "train", "splits of the dataset to train on, joined by +, as in train+unlabelled; all: all but the test split"
+    )
     test_where: str = _key(
         "",
         "test on the videos of the training split with this value of a column, as fold=0 or group=B+C, and train on "
@@ -330,10 +332,46 @@ class PredictConfig:
     resume: bool = _key(False, "go on with the --output of a call that was cut off, if model, settings and files agree")
     camera_seconds: float = _key(5.0, "length of the take of --input camera", low=0.1, high=600.0)
     samples: int = _key(0, "after training, render this many unseen videos to files and score them", low=0)
+    allow_own_head: bool = _key(
+        False, "import the head of its own (package.module:make_head) that a bundle names: code on this machine"
+    )
     decode_seconds: float = _key(
         120.0, "a file is decoded in a process of its own, which is ended after this time", low=1.0
     )
     decode_mb: int = _key(768, "memory that decoding one file may take, beyond about 100 MB for libraries", low=64)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportConfig:
+    """--mode export: what goes into a bundle beside the model."""
+
+    familiarity: bool = _key(
+        True, "features of up to 2,000 training videos, without names, that unfamiliar videos are told by"
+    )
+    training_scores: bool = _key(True, "the training videos' scores, without names; the range of them is always in")
+    fingerprints: bool = _key(
+        False, "fingerprints of training groups and videos: who knows a name can tell whether it was trained on"
+    )
+    licence: str = _key("", "what the weights may be used for, in a line of the model card; empty: none is stated")
+    stablehlo: bool = _key(False, "the model as a program that needs jax alone (docs/share.md); doubles the size")
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportConfig:
+    """What may stand in an HTML report, which is passed on more easily than the videos."""
+
+    thumbnails: bool = _key(True, "pictures of the videos")
+    names: bool = _key(True, "names of files, and ids and groups (patients, athletes) as in the dataset")
+
+
+@dataclasses.dataclass(frozen=True)
+class ServeConfig:
+    """--mode serve: a page on this machine that scores a video."""
+
+    port: int = _key(8321, "of http://127.0.0.1; 0: any that is free", low=0, high=65535)
+    max_mb: int = _key(200, "megabytes of a video at most", low=1)
+    max_seconds: float = _key(120.0, "that a video may take, from its arrival to its report", low=1.0)
+    keep: bool = _key(False, "keep every video with its report in WORKDIR/served; else nothing is kept")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -357,3 +395,6 @@ class Config:
     evaluate: EvaluateConfig = _key(EvaluateConfig(), "")
     crossval: CrossvalConfig = _key(CrossvalConfig(), "")
     predict: PredictConfig = _key(PredictConfig(), "")
+    report: ReportConfig = _key(ReportConfig(), "")
+    serve: ServeConfig = _key(ServeConfig(), "")
+    export: ExportConfig = _key(ExportConfig(), "")

@@ -32,6 +32,14 @@ class CheckpointError(AqaError):
     """A training checkpoint is missing, damaged, or belongs to another model."""
 
 
+class BundleError(AqaError):
+    """A bundle cannot be written, is damaged, or holds what a bundle may not."""
+
+
+class StorageError(AqaError):
+    """The disk is full, read-only, failing or gone; what was there before is intact."""
+
+
 class RunError(AqaError):
     """A run cannot go on: for instance a loss that is not finite."""
 

@@ -4,9 +4,11 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from aqa_jax import config
+from aqa_jax import bundle, config
 
 
 def get_config(workdir: str) -> ConfigDict:
-    """The config of the run in ``workdir``."""
+    """The config of the run in ``workdir``, or in a bundle."""
+    if bundle.is_bundle(Path(workdir)):
+        return bundle.read_config(Path(workdir))
     return config.read_json(Path(workdir) / "config.json")

@@ -9,11 +9,12 @@ from flax import nnx
 
 from aqa_jax.models.i3d import I3D, BNMode
 
-_NORMALISATIONS = {
+NORMALISATIONS = {
     # mean and standard deviation of RGB on [0, 1]
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "minus_one_to_one": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
 }
+"""What ``config.data.normalisation`` names."""
 
 EARLY = "Mixed_3b"
 """The layer that tells how a video looks, before the network keeps what matters for its task."""
@@ -42,7 +43,7 @@ def features_by_chunk(i3d: I3D, frames: Callable[[jax.Array], jax.Array], clips:
 
 def normalise(video: jax.Array, kind: str, dtype: jnp.dtype) -> jax.Array:
     """uint8 RGB [..., 3] -> normalised values of ``dtype``."""
-    mean, std = (jnp.array(values).reshape((1,) * (video.ndim - 1) + (3,)) for values in _NORMALISATIONS[kind])
+    mean, std = (jnp.array(values).reshape((1,) * (video.ndim - 1) + (3,)) for values in NORMALISATIONS[kind])
     return ((video.astype(jnp.float32) / 255 - mean) / std).astype(dtype)
 
 

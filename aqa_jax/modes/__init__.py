@@ -10,6 +10,7 @@ from aqa_jax.modes.request import Request
 
 MODES = (
     "train", "evaluate", "crossval", "compare", "predict", "build", "import_weights", "export_adapter", "inspect",
+    "export", "report", "serve",
 )  # fmt: skip
 
 
@@ -21,4 +22,6 @@ def run(mode: str, request: Request) -> int:
     """
     if mode not in MODES:
         raise ConfigError(f"--mode must be one of {', '.join(MODES)}, not {mode!r}.")
+    if request.workdir.is_file() and mode in ("train", "evaluate", "crossval", "export_adapter"):
+        raise ConfigError(f"{request.workdir} is a bundle: --mode predict scores with it, --mode inspect describes it.")
     return importlib.import_module(f"aqa_jax.modes.{mode}").run(request)

@@ -7,14 +7,17 @@ from aqa_jax.modes.request import Request
 
 
 def run(request: Request) -> int:
-    """Prints what an adapter file, a run's adapters or a weight file is."""
+    """Prints what a bundle, an adapter file, a run's adapters or a weight file is."""
+    from aqa_jax import bundle
     from aqa_jax import weights as weight_files
     from aqa_jax.train.adapter import load_adapter
 
     if not request.weights:
         raise ConfigError("--mode inspect needs --weights FILE (or a run's workdir, for its adapters).")
     path = Path(request.weights)
-    if (path / "config.json").is_file():
+    if path.suffix == ".aqa":
+        print(bundle.describe(path))
+    elif (path / "config.json").is_file():
         print(f"{path}: {load_adapter(path).describe()}")
     else:
         print(weight_files.describe(path))

@@ -21,7 +21,7 @@ def run(request: Request) -> int:
             "This run's head needs the difficulty of the action: give --config.predict.difficulty=3.0, "
             "or --difficulties FILE.csv with the columns file and difficulty."
         )
-    output = request.output or request.workdir / "predictions"
+    output = request.predictions
     report = predict_files(
         found, scorer, output, form=scorer.input_format, batch_size=settings.batch_size or scorer.batch_size,
         difficulty=difficulty if scorer.needs_difficulty else None, known_difficulties=scorer.known_difficulties,

@@ -20,6 +20,12 @@ class Request:
     runs: tuple[str, ...] = ()
     allow_different_protocols: bool = False
 
+    @property
+    def predictions(self) -> Path:
+        """Where scores go: ``--output``, else into the run's folder, or into one beside a bundle."""
+        beside = self.workdir.with_name(f"{self.workdir.stem}_predictions")
+        return self.output or (beside if self.workdir.is_file() else self.workdir / "predictions")
+
 
 def check_single_run(workdir: Path) -> None:
     """Raises ConfigError where ``workdir`` holds a cross-validation instead of one run."""

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from aqa_jax import config as config_lib
+from aqa_jax.bundle import is_bundle, open_bundle
 from aqa_jax.config import Config
 from aqa_jax.errors import CheckpointError
 from aqa_jax.models.scores import ScoreDistribution, combined
@@ -103,5 +104,7 @@ class EnsembleScorer:
 
 
 def make_scorer(config: Config, workdir: Path) -> RunScorer | EnsembleScorer:
-    """The scorer of a run's workdir, or of a cross-validation's."""
+    """The scorer of a run's workdir, of a cross-validation's, or of a bundle."""
+    if is_bundle(workdir):
+        return open_bundle(workdir, config)
     return (EnsembleScorer if is_crossval(workdir) else RunScorer)(config, workdir)
