@@ -14,6 +14,12 @@ from pathlib import Path
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(64 * 1024 * 1024))
 os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+# The containers that are scored, by FFmpeg's names, and raw streams. A playlist (HLS, DASH, concat) is none of them: it
+# would show another file's frames, or fetch them, under this file's name.
+os.environ.setdefault(
+    "OPENCV_FFMPEG_CAPTURE_OPTIONS",
+    "protocol_whitelist;file|format_whitelist;mov,matroska,avi,asf,flv,mpegts,mpeg,mpegvideo,m4v,h264,hevc,ogg,mxf",
+)
 
 import cv2
 import numpy as np
@@ -43,6 +49,7 @@ Box = tuple[int, int, int, int]  # top, left, height, width in pixels
 # than that.
 _MISSING_SHARE = 0.05
 _MISSING_FRAMES = 3
+_MAX_PIXELS = 64 * 1024 * 1024
 
 
 def decode_jpeg(data: bytes | memoryview, what: str) -> np.ndarray:
@@ -88,17 +95,24 @@ def resize(frame: np.ndarray, size: Size) -> np.ndarray:
 def _opened(path: PathLike) -> Iterator[cv2.VideoCapture]:
     if not Path(path).is_file():
         raise DecodeError(f"{path}: no such file")
-    # Named, or OpenCV would take an image, or a name like img_%05d.jpg, for a video. It honours rotation
-    # flags.
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    # FFmpeg renders text files as terminal output.
+    with open(path, "rb") as file:
+        if b"\0" not in file.read(4096):
+            raise DecodeError(f"{path}: not a video")
+    # Named, or OpenCV would take an image, or a name like img_%05d.jpg, for a video. It honours rotation flags.
+    # Absolute, or FFmpeg would take a name with a colon for an address.
+    capture = cv2.VideoCapture(os.path.abspath(path), cv2.CAP_FFMPEG)
     try:
-        # FFmpeg renders text files as terminal output, and opens pictures as videos of one frame.
-        with open(path, "rb") as file:
-            is_text = b"\0" not in file.read(4096)
+        # FFmpeg opens pictures as videos of one frame.
         is_image = cv2.haveImageReader(str(path)) and capture.get(cv2.CAP_PROP_FRAME_COUNT) <= 1
-        if not capture.isOpened() or is_text or is_image:
+        if not capture.isOpened() or is_image:
             raise DecodeError(f"{path}: not a video, or one whose index is cut off")
+        width, height = capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
+        if not 0 < width * height <= _MAX_PIXELS:
+            raise DecodeError(f"{path}: frames of {width:.0f} x {height:.0f} pixels; at most {_MAX_PIXELS} are decoded")
         yield capture
+    except cv2.error as error:
+        raise DecodeError(f"{path}: OpenCV cannot decode it ({error.err})") from error
     finally:
         capture.release()
 

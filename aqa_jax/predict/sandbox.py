@@ -38,8 +38,8 @@ _SET = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
     "OPENCV_FFMPEG_THREADS": "4",
-    # Errors are listened to: a damaged frame is told nowhere else.
-    "OPENCV_FFMPEG_LOGLEVEL": "16",
+    # FFmpeg is listened to: a damaged frame is told nowhere else, and some at the level of information.
+    "OPENCV_FFMPEG_LOGLEVEL": "32",
 }
 _LENGTH = struct.Struct("<Q")
 _MAX_TEXT = 2000

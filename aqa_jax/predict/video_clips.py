@@ -12,6 +12,12 @@ from aqa_jax.data.sampling import ClipWindow
 from aqa_jax.errors import DataError, DecodeError
 from aqa_jax.predict.sandbox import Sandbox
 
+_SAID = re.compile(r"\[OPENCV:FFMPEG:(-?\d+)\] (.*)")
+_ERROR = 16
+_MADE_UP = re.compile("^concealing |EOI missing")
+# Of the container, in files of healthy cameras.
+_HARMLESS = re.compile("chapter track")
+
 
 @dataclass(frozen=True)
 class VideoClips:
@@ -114,5 +120,9 @@ def _trusted(path: str | os.PathLike[str], result: Any, shape: tuple[int, ...]) 
 
 
 def _complaints(messages: list[str]) -> tuple[str, ...]:
-    lines = (re.sub(r"^\[OPENCV:FFMPEG:\d+\] ", "", line).strip() for line in messages)
-    return tuple(line for line in lines if line)
+    """What tells of damage, of what FFmpeg said: errors, and where it made up what it could not decode."""
+    found = (_SAID.match(line) for line in messages)
+    said = [(int(match[1]), match[2].strip()) for match in found if match]
+    return tuple(
+        text for level, text in said if (level <= _ERROR or _MADE_UP.search(text)) and not _HARMLESS.search(text)
+    )

@@ -1,0 +1,118 @@
+import json
+import os
+import threading
+
+import numpy as np
+import pytest
+
+from aqa_jax.errors import ConfigError, DecodeError
+from aqa_jax.predict import wire
+from aqa_jax.predict.sandbox import Sandbox
+from tests.predict import misbehaving
+
+
+@pytest.fixture(scope="module")
+def sandbox():
+    with Sandbox(seconds=60, megabytes=256) as one:
+        yield one
+
+
+def test_results_come_back_as_they_were(sandbox):
+    arrays = [np.arange(6, dtype=np.int64).reshape(2, 3), np.zeros((0, 4), np.float32), np.array([True, False])]
+    values = (None, 1, -2.5, "ä", [1, (2, 3)], {"a": arrays[0]}, *arrays, np.ones((2, 3, 4), np.uint8)[:, ::2])
+    back = sandbox.call(misbehaving.echo, *values)
+    assert back[:5] == values[:5]
+    for ours, theirs in zip((values[5]["a"], *values[6:]), (back[5]["a"], *back[6:]), strict=True):
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_child_knows_little(sandbox, monkeypatch):
+    assert not {"jax", "tensorflow_datasets", "pytest", "scipy"} & set(sandbox.call(misbehaving.modules))
+    monkeypatch.setenv("SECRET_TOKEN", "1")
+    with Sandbox() as other:
+        assert "SECRET_TOKEN" not in other.call(misbehaving.environment)
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        (misbehaving.crash, r"crashed on it \(signal 11\)"),
+        (misbehaving.leave, r"crashed on it \(exit code 3\)"),
+        (misbehaving.take_memory, "more than 256 MB.*config.predict.decode_mb"),
+        (misbehaving.take_memory_bit_by_bit, "more than 256 MB"),
+        (misbehaving.raise_theirs, "ZeroDivisionError: one by nought"),
+        (misbehaving.return_an_object, "Path cannot leave the sandbox"),
+    ],
+)
+def test_every_end_is_an_error_for_that_file_alone(function, says, sandbox):
+    with pytest.raises(DecodeError, match=f"^a.mp4: .*{says}"):
+        sandbox.call(function, "a.mp4")
+    assert sandbox.call(misbehaving.echo, 1) == (1,)
+
+
+def test_time_is_limited_in_every_thread():
+    with Sandbox(seconds=0.3) as short:
+        found = []
+
+        def call(function):
+            with pytest.raises(DecodeError, match=r"longer than 0.3 seconds.*config.predict.decode_seconds") as error:
+                short.call(function, "a.mp4")
+            found.append(error)
+
+        threads = [threading.Thread(target=call, args=[f]) for f in (misbehaving.never_return, misbehaving.sleep)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(found) == 2
+
+
+def test_our_errors_keep_their_class_and_say_nothing_to_a_terminal(sandbox):
+    with pytest.raises(ConfigError, match=r"^a key �\[31m is wrong$"):
+        sandbox.call(misbehaving.raise_ours, "a.mp4")
+
+
+def test_what_codecs_say_is_heard_and_bounded(sandbox):
+    assert sandbox.call_listening(misbehaving.say, "one", "two\x07") == (None, ["one", "two�"])
+    assert sandbox.call_listening(misbehaving.echo) == ((), [])
+    _, lines = sandbox.call_listening(misbehaving.say_much)
+    assert 0 < sum(map(len, lines)) <= 2**16
+    assert sandbox.call_listening(misbehaving.echo) == ((), [])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"\xff" * 4096,
+        misbehaving.framed(b"{}")[:-1],
+        misbehaving.framed(b"[" * 10_000),
+        misbehaving.framed(b'{"result": {"__array__": ["|O", [1]]}, "messages": []}'),
+        misbehaving.framed(b'{"result": {"__array__": ["<f8", [100000000000]]}, "messages": []}'),
+        misbehaving.framed(b'{"result": {"__array__": ["<f8", [-1]]}, "messages": []}'),
+        misbehaving.framed(b'{"result": {"__array__": 3}, "messages": []}'),
+        misbehaving.framed(b'{"result": ' + b"9" * 10_000 + b', "messages": []}'),
+    ],
+)
+def test_a_forged_answer_is_an_error(answer):
+    read, write = os.pipe()
+    with os.fdopen(write, "wb") as stream:
+        stream.write(answer)
+    with os.fdopen(read, "rb", buffering=0) as stream, pytest.raises(wire.WireError):
+        wire.receive(stream, 2**20)
+
+
+def test_a_forging_child_is_ended(sandbox):
+    with pytest.raises(DecodeError, match="forge: the decoding process sent no result"):
+        sandbox.call(misbehaving.forge, misbehaving.framed(json.dumps(["no"]).encode()))
+    assert sandbox.call(misbehaving.echo, 1) == (1,)
+
+
+def test_children_end_with_the_sandbox():
+    with Sandbox() as one:
+        pid = one.call(os.getpid)
+        os.kill(pid, 0)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    with pytest.raises(RuntimeError, match="closed"):
+        one.call(misbehaving.echo)
