@@ -1,5 +1,6 @@
 """The small charts of a video's report. Drawn narrow, so that their text is readable on a phone."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -55,4 +56,24 @@ def bars(values: np.ndarray, label: str) -> str:
             bar.set(hatch="///", edgecolor="white", linewidth=0)
     axes.axhline(0, color=GREY, linewidth=1)
     axes.set(xlabel="segment", ylabel=label, xticks=numbers)
+    return chart(figure)
+
+
+def intervals(
+    rows: Sequence[tuple[str, float | None, Sequence[float] | None]], label: str, *, zero: bool = False
+) -> str:
+    """A point and its interval a row (name, value, [low, high]); with ``zero`` a line at 0, outside which is blue."""
+    figure, axes = new_figure(_WIDTH, 0.9 + 0.35 * len(rows))
+    for place, (_, value, interval) in enumerate(rows):
+        if value is None:
+            continue
+        sure = not zero or (interval is not None and (interval[0] > 0 or interval[1] < 0))
+        colour = BLUE if sure else GREY
+        if interval is not None:
+            axes.hlines(place, *interval, color=colour, linewidth=2)
+        axes.plot(value, place, "o" if sure else "s", color=colour, markersize=6)
+    if zero:
+        axes.axvline(0, color=GREY, linewidth=1, linestyle="--")
+    axes.set_yticks(range(len(rows)), [textwrap.shorten(name, 24, placeholder="…") for name, *_ in rows])
+    axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel=label)
     return chart(figure)
