@@ -23,6 +23,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
+from aqa_jax.check.findings import Finding, Video
 from aqa_jax.data.encode import FrameFormat, Renderer
 from aqa_jax.data.render_pool import RenderPool
 from aqa_jax.data.video_store import Fingerprint, RecordWriter, Table
@@ -67,6 +68,10 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
 
     SPLITS: Sequence[str] = ("train", "test")
     UNLABELLED_SPLITS: Sequence[str] = ()  # their score is None
+    # What --mode check holds labels against: see aqa_jax.check.labels.
+    SCORE_RANGE: tuple[float, float] | None = None
+    JUDGE_RULE: str = "none"
+    GROUPS_APART: bool = True  # whether the groups of test videos must be in no other split
     workers: int | None = None  # processes; None: one a core; 0: render in this one
     raw_dir: Path  # set before `video_specs` for builders with MANUAL_DOWNLOAD_INSTRUCTIONS
 
@@ -117,6 +122,15 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
     def describe(self) -> dict[str, Any]:
         """More metadata, as plain JSON values: `score_range` [low, high], `judge_rule`, `traps`, ..."""
         return {}
+
+    def raw_videos(self, found: list[Finding]) -> list[Video] | None:
+        """For --mode check: every video of the raw data that the annotations let one know of, faulty or not.
+
+        Does not stop at faults of files, lines and folders: they go into `found`. What can be told from the videos
+        themselves (labels out of range, ids that repeat, damaged frames, ...) is left to the check. None: this builder
+        cannot; the check then says where its build would stop.
+        """
+        return None
 
     # What TFDS asks for.
 

@@ -276,6 +276,15 @@ class VideoStore:
         name = self.metadata["shards"][split][shard]["name"]
         return DataError(f"{self.directory / name} is damaged")
 
+    def stored_frames(self, row: int) -> int:
+        """Frames that the records of one video hold, which the table should say too.
+
+        Raises:
+          DataError: a record is damaged.
+        """
+        first, count = int(self._first_record[row]), -(-int(self._num_frames[row]) // FRAMES_PER_RECORD)
+        return sum(len(self._jpegs(record)) for record in self._records(self._split[row], range(first, first + count)))
+
     def _jpegs(self, record: bytes) -> list[memoryview]:
         try:
             return decode_record(record)

@@ -1,0 +1,1 @@
+"""What ``--mode check`` looks at: raw data, built datasets, runs."""

@@ -1,0 +1,102 @@
+"""``--mode check --config C``: raw data and the built dataset of a config, before anything is computed from them."""
+
+from pathlib import Path
+
+from aqa_jax import config as config_lib
+from aqa_jax.check import findings
+from aqa_jax.check.findings import Finding
+from aqa_jax.config import Config
+from aqa_jax.errors import AqaError, ConfigError
+
+
+def check(config: Config, output: Path | None = None) -> int:
+    """Prints what is wrong with the data of ``config``, its raw data and the built dataset, whichever are there.
+
+    Args:
+      config: says which; ``config.data.exclude`` is not looked at in the built dataset.
+      output: a folder for check.csv and check.json.
+
+    Returns:
+      1 where there is an error, else 0; warnings alone do not count.
+
+    Raises:
+      ConfigError: there is nothing to check, or a key cannot be.
+    """
+    from aqa_jax.check.built import check_built, videos_of
+    from aqa_jax.check.raw import check_raw
+    from aqa_jax.data import build
+    from aqa_jax.data.video_store import VideoStore
+    from aqa_jax.tasks import make_task
+
+    data = config.data
+    raw_dir = Path(data.raw_dir) if data.raw_dir else None
+    found: list[Finding] = []
+    looked_at: list[str] = []
+    store, threads = None, data.threads or None
+    try:
+        builder = build.make_builder(
+            data.builder, data_dir=data.data_dir, raw_dir=raw_dir, options=config_lib.builder_options(data.options)
+        )
+        directory = Path(builder.data_dir)
+    except ConfigError:
+        raise
+    except AqaError as fault:  # Some builders look into the raw data to know where the dataset is.
+        head, *lines = str(fault).split("\n  ")
+        found += [findings.error("file", line, raw_dir or data.data_dir) for line in lines or [head]]
+        looked_at.append(str(raw_dir or data.data_dir))
+        return _tell(found, looked_at, output)
+    if directory.exists():
+        looked_at.append(f"the built dataset {directory}")
+        try:
+            store = VideoStore.open(directory)
+        except AqaError as fault:
+            found.append(findings.error("built", str(fault), directory))
+    if raw_dir and builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
+        built = videos_of(store) if store else None
+        faults, videos = check_raw(builder, raw_dir, built=built, threads=threads)
+        looked_at.append(f"the raw data {raw_dir} ({videos} videos decoded)")
+        found += faults
+    if store:
+        excluded = config_lib.excluded_ids(data)
+        found += check_built(
+            store, needed=make_task(config).window.window, excluded=excluded, groups_apart=builder.GROUPS_APART,
+            threads=threads,
+        )  # fmt: skip
+        found += _of_the_run(config, store, builder.GROUPS_APART)
+    if not looked_at:
+        raise ConfigError(
+            f"Nothing to check: {data.builder} is not built in config.data.data_dir={data.data_dir} (--mode build "
+            "builds it)" + ("." if not builder.MANUAL_DOWNLOAD_INSTRUCTIONS else ", and config.data.raw_dir is empty.")
+        )
+    return _tell(found, looked_at, output)
+
+
+def _of_the_run(config: Config, store: "object", groups_apart: bool) -> list[Finding]:
+    """What a training with ``config`` would refuse of its dataset, or should know."""
+    from aqa_jax.train.run import Run
+
+    run = Run(config)
+    run.store = store  # type: ignore[assignment]
+    try:
+        rows = run.rows
+        run.check_columns()
+    except AqaError as fault:
+        return [findings.error("label", str(fault), run.store.directory)]
+    if not (groups_apart and config.data.test_where):
+        return []
+    groups = {split: set(run.store.table.column("group")[some]) for split, some in rows.items()}
+    shared = groups["test"] & (groups["train"] | groups["validation"])
+    if not shared:
+        return []
+    listed = ", ".join(sorted(map(str, shared))[:20])
+    text = f"config.data.test_where={config.data.test_where} tests on groups that are trained on: {listed}"
+    return [findings.warning("group", text, run.store.directory)]
+
+
+def _tell(found: list[Finding], looked_at: list[str], output: Path | None) -> int:
+    findings.show(found)
+    if output:
+        findings.write(found, output, looked_at)
+    errors = findings.errors(found)
+    print(f"Checked {' and '.join(looked_at)}: {errors} error(s), {len(found) - errors} warning(s).")
+    return int(errors > 0)

@@ -1,0 +1,126 @@
+"""Raw data before a build: annotations as a whole, every video decoded, and what a built dataset says of them."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from aqa_jax.check import scan
+from aqa_jax.check.duplicates import check_duplicates
+from aqa_jax.check.findings import Finding, Video, error, warning
+from aqa_jax.check.labels import check_labels
+from aqa_jax.data import cores
+from aqa_jax.data.builder import VideoDatasetBuilder
+from aqa_jax.errors import AqaError, DataError
+from aqa_jax.predict.sandbox import Sandbox
+
+SECONDS = 3600.0  # of one video: some have ten thousand frames
+# What libjpeg says of damage that it decodes all the same, into pixels that nobody filmed.
+_DAMAGE = ("Corrupt JPEG data", "Premature end of JPEG")
+
+
+def check_raw(
+    builder: VideoDatasetBuilder, raw_dir: Path, *, built: Sequence[Video] | None = None, threads: int | None = None
+) -> tuple[list[Finding], int]:
+    """What is wrong with the raw data of a builder, and how many videos were decoded.
+
+    Args:
+      builder: which has built nothing yet.
+      raw_dir: its raw data.
+      built: the videos of the dataset that was built before, to be compared.
+      threads: that decode, in processes of their own; by default one a core.
+    """
+    found: list[Finding] = []
+    if not raw_dir.is_dir():
+        return [error("file", "no such folder", raw_dir)], 0
+    builder.raw_dir = raw_dir
+    videos = builder.raw_videos(found)
+    if videos is None:
+        return _as_built(builder, raw_dir), 0
+    found += check_labels(
+        videos, score_range=builder.SCORE_RANGE, rule=builder.JUDGE_RULE, groups_apart=builder.GROUPS_APART
+    )
+    there = [video for video in videos if video.path]
+    with Sandbox(SECONDS) as sandbox, ThreadPoolExecutor(threads or cores()) as pool:
+        looked = pool.map(lambda video: _look(sandbox, video), there)
+        bar = tqdm(looked, total=len(there), desc="decoding the raw videos", unit="video", disable=None)
+        results = list(bar)
+    for faults, _ in results:
+        found += faults
+    whole = [(video, one) for video, (_, one) in zip(there, results, strict=True) if one is not None]
+    found += check_duplicates([video for video, _ in whole], [one for _, one in whole])
+    if built is not None:
+        found += _differences(videos, built)
+    return found, len(there)
+
+
+def _as_built(builder: VideoDatasetBuilder, raw_dir: Path) -> list[Finding]:
+    """For a builder that cannot list its faults: those at which its build would stop."""
+    try:
+        builder._find_raw_data(raw_dir)
+        for split in builder.SPLITS:
+            builder.video_specs(split)
+    except AqaError as fault:
+        head, *lines = str(fault).split("\n  ")
+        return [error("line" if lines else "file", line, raw_dir) for line in lines or [head]]
+    return []
+
+
+def _look(sandbox: Sandbox, video: Video) -> tuple[list[Finding], dict[str, Any] | None]:
+    """The faults of a video's frames, and its scan where it could be decoded."""
+    at = (video.file, video.row, video.id)
+    try:
+        if video.names:
+            result, messages = sandbox.call_listening(scan.scan_images, video.path, video.names)
+        else:
+            result, messages = sandbox.call_listening(scan.scan_file, video.path)
+    except DataError as fault:
+        return [error("video", str(fault), *at)], None
+    found = []
+    if complaints := [line for line in messages if line.strip()]:
+        found.append(_complaint(sandbox, video, complaints))
+    count = len(result["hashes"])
+    if count < video.needed:
+        found.append(error("short", f"{count} frames, where {video.needed} are needed ({video.path})", *at))
+    if video.claimed and count != video.claimed:
+        text = f"{count} frames can be decoded, {video.claimed} are annotated ({video.path})"
+        found.append(warning("count", text, *at))
+    return found, result
+
+
+def _complaint(sandbox: Sandbox, video: Video, lines: Sequence[str]) -> Finding:
+    """What a decoder said of a video that it decoded."""
+    at, where = (video.file, video.row, video.id), video.path
+    if not any(sign in line for sign in _DAMAGE for line in lines):
+        return warning("video", f"the decoder says: {lines[0]} ({where})", *at)
+    for name in video.names:
+        path = os.path.join(video.path, name)
+        if sandbox.call_listening(scan.look_at_image, path)[1]:
+            where = path
+            break
+    return error("video", f"damaged inside, though it can be decoded: {lines[0]} ({where})", *at)
+
+
+def _differences(videos: Sequence[Video], built: Sequence[Video]) -> list[Finding]:
+    """Where the dataset that was built is not what the raw data say now."""
+    now = {video.id: video for video in videos}
+    found = []
+    for before in built:
+        after = now.pop(before.id, None)
+        at = (before.file, before.row, before.id)
+        if after is None:
+            found.append(error("built", "in the dataset, but not in the raw data", *at))
+            continue
+        for name in ("split", "group", "score", "difficulty", "judges"):
+            was, is_ = getattr(before, name), getattr(after, name)
+            if was != is_:
+                text = f"{name}: {was} in the dataset, {is_} in the raw data ({after.file}, row {after.row})"
+                found.append(error("built", text, *at))
+    found += [
+        warning("built", "in the raw data, but not in the dataset", video.file, video.row, video.id)
+        for video in now.values()
+    ]
+    return found
