@@ -239,9 +239,14 @@ _NOT_THE_RESULT = (
 _ADDED_LATER = {"data.exclude": ""}
 
 
+def changes_the_result(key: str) -> bool:
+    """Whether a dotted key says what is computed, and not only where, how fast, or what is done with it."""
+    return not any(key == name or key.startswith(name + ".") for name in _NOT_THE_RESULT)
+
+
 def fingerprint(config: Config) -> str:
     """Twelve hexadecimal digits that two runs share if their results should be the same."""
-    kept = {k: v for k, v, _ in walk(config) if not any(k == n or k.startswith(n + ".") for n in _NOT_THE_RESULT)}
+    kept = {k: v for k, v, _ in walk(config) if changes_the_result(k)}
     kept = {k: v for k, v in kept.items() if k not in _ADDED_LATER or v != _ADDED_LATER[k]}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
 

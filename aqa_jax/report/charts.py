@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from aqa_jax.evaluate.plots import BLUE, GREEN, GREY, ORANGE, new_figure
 from aqa_jax.report.images import chart
@@ -76,4 +77,5 @@ def intervals(
         axes.axvline(0, color=GREY, linewidth=1, linestyle="--")
     axes.set_yticks(range(len(rows)), [textwrap.shorten(name, 24, placeholder="…") for name, *_ in rows])
     axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel=label)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     return chart(figure)

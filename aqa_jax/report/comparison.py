@@ -88,5 +88,5 @@ def _settings(rows: Sequence[Row]) -> list[tuple[str, list[Any]]]:
     return [
         (f"config.{key}", [one.get(key) for one in found])
         for key in keys
-        if any(one.get(key) != found[0].get(key) for one in found)
+        if config_lib.changes_the_result(key) and any(one.get(key) != found[0].get(key) for one in found)
     ]
