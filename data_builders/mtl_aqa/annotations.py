@@ -33,6 +33,9 @@ CORRECTED_JUDGES = {((4, 49), 3): (45.0, 4.5)}
 # A published score may be rounded; the slack keeps float error from deciding at exactly .05.
 SCORE_TOLERANCE = 0.05 + 1e-6
 WINDOW = 103
+SCORE_RANGE = (0.0, 104.5)
+WHOLE_NUMBERS = ("start_frame", "end_frame", "position", "armstand", "rotation_type", "ss_no", "tw_no")
+NEEDED = ("final_score", "difficulty", *WHOLE_NUMBERS)
 
 
 def dive_id(key: Key) -> str:
@@ -64,14 +67,14 @@ def load(
     Raises:
       DataError: a file is missing; ids repeat; a score is no number; judges are missing or impossible.
     """
-    path = _find(raw_dir, file)
+    path = find_file(raw_dir, file)
     dives = _read_dives(path)
     splits = {name: _read_split(path.parent / split_file) for name, split_file in SPLIT_FILES.items()}
     _check_splits(splits, dives, path)
     excluded = _excluded(exclude or [], splits)
     splits = {name: [key for key in keys if dive_id(key) not in excluded] for name, keys in splits.items()}
     used = {key: dives[key] for keys in splits.values() for key in keys}
-    corrected = _correct_judges(used)
+    corrected = correct_judges(used)
     _check_values(used, path, require_judges)
     where = {key: name for name, keys in splits.items() for key in keys}
     traps = {
@@ -89,7 +92,8 @@ def load(
     return Annotations(path, used, splits, traps)
 
 
-def _find(raw_dir: Path, file: str) -> Path:
+def find_file(raw_dir: Path, file: str) -> Path:
+    """The annotation file `file` below `raw_dir`, or the richest that is found; DataError if there is none."""
     if file:
         if not (raw_dir / file).is_file():
             raise DataError(f"no annotation file {raw_dir / file}")
@@ -104,31 +108,70 @@ def _find(raw_dir: Path, file: str) -> Path:
     )
 
 
-def _read_dives(path: Path) -> dict[Key, dict[str, Any]]:
+def read_raw(path: Path) -> dict[Any, dict[str, Any]]:
+    """The annotations as the file has them, arrays as lists.
+
+    Raises:
+      DataError: it is not MTL-AQA's, or it cannot be read.
+    """
     raw = safe_pickle.load(path)
-    needed = {"end_frame", "start_frame", "final_score", "difficulty"}
-    if not isinstance(raw, dict) or not all(isinstance(dive, dict) and needed <= set(dive) for dive in raw.values()):
-        raise DataError(f"{path}: not MTL-AQA's annotations (a dict of dicts with {', '.join(sorted(needed))})")
-    dives = {}
-    for key, dive in raw.items():
-        plain = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in dive.items()}
-        plain["judge_scores"] = [float(judge) for judge in plain.get("judge_scores") or []]
-        dives[_key(key, path)] = plain
+    if not isinstance(raw, dict) or not raw or not all(isinstance(dive, dict) for dive in raw.values()):
+        raise DataError(f"{path}: not MTL-AQA's annotations (a dict of dicts with {', '.join(NEEDED)})")
+    return {
+        key: {name: value.tolist() if hasattr(value, "tolist") else value for name, value in dive.items()}
+        for key, dive in raw.items()
+    }
+
+
+def fault_of(dive: dict[str, Any]) -> str:
+    """What keeps an annotation from being read, or nothing: fields that are missing or of another kind."""
+    if missing := [name for name in NEEDED if name not in dive]:
+        return f"no {', '.join(missing)}"
+    if wrong := [name for name in WHOLE_NUMBERS if not _whole(dive[name])]:
+        return f"{wrong[0]} is {dive[wrong[0]]!r}, not a whole number"
+    judges = dive.get("judge_scores")
+    if judges is not None and not (isinstance(judges, list) and all(map(_is_number, judges))):
+        return f"judge_scores is {judges!r}, not a list of numbers"
+    return ""
+
+
+def _read_dives(path: Path) -> dict[Key, dict[str, Any]]:
+    dives, faults = {}, []
+    for number, (raw_key, dive) in enumerate(read_raw(path).items(), start=1):
+        key = parse_key(raw_key, path)
+        if key in dives:
+            raise DataError(f"{path}, entry {number}: {dive_id(key)} is there already")
+        if fault := fault_of(dive):
+            faults.append(f"entry {number}, {dive_id(key)}: {fault}")
+        dives[key] = {**dive, "judge_scores": dive.get("judge_scores") or []}
+    if faults:
+        raise DataError("\n  ".join([f"{path}: {len(faults)} annotations cannot be read:", *faults]))
+    for dive in dives.values():
+        dive["judge_scores"] = [float(judge) for judge in dive["judge_scores"]]
     return dives
 
 
-def _key(key: Any, path: Path) -> Key:
+def parse_key(key: Any, path: Path) -> Key:
+    """A (video, dive) pair as a file has it; DataError for anything else."""
     try:
         video, dive = key
         return int(video), int(dive)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{path}: {key!r} is not a (video, dive) pair") from error
 
 
-def _read_split(path: Path) -> list[Key]:
+def read_split(path: Path) -> list[Any]:
+    """The keys of a split as its file has them; DataError if it is no list, or cannot be read."""
     if not path.is_file():
         raise DataError(f"no split file {path}; the train and test lists lie beside the annotations")
-    return [_key(key, path) for key in safe_pickle.load(path)]
+    keys = safe_pickle.load(path)
+    if not isinstance(keys, list | tuple) or not keys:
+        raise DataError(f"{path}: not a list of (video, dive) pairs")
+    return list(keys)
+
+
+def _read_split(path: Path) -> list[Key]:
+    return [parse_key(key, path) for key in read_split(path)]
 
 
 def _check_splits(splits: dict[str, list[Key]], dives: dict[Key, Any], path: Path) -> None:
@@ -148,7 +191,8 @@ def _excluded(exclude: list[str], splits: dict[str, list[Key]]) -> set[str]:
     return set(exclude)
 
 
-def _correct_judges(dives: dict[Key, dict[str, Any]]) -> list[dict[str, Any]]:
+def correct_judges(dives: dict[Key, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Corrects the marks that are known to be wrong, in place; what was corrected."""
     corrected = []
     for (key, judge), (wrong, right) in CORRECTED_JUDGES.items():
         judges = dives.get(key, {}).get("judge_scores", [])
@@ -165,6 +209,11 @@ def _check_values(dives: dict[Key, dict[str, Any]], path: Path, require_judges: 
             raise DataError(f"{path}: {what}: {listed}; correct the file or leave them out with the option exclude")
 
     refuse("the score is not a number", [k for k, dive in dives.items() if not _finite(dive["final_score"])])
+    low, high = SCORE_RANGE
+    refuse(
+        f"the score is outside {low:g}-{high:g}",
+        [k for k, dive in dives.items() if not low <= dive["final_score"] <= high],
+    )
     refuse(
         "the difficulty is not a positive number",
         [k for k, dive in dives.items() if not _finite(dive["difficulty"]) or dive["difficulty"] <= 0],
@@ -181,8 +230,16 @@ def _check_values(dives: dict[Key, dict[str, Any]], path: Path, require_judges: 
     )
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def _finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
+    return _is_number(value) and math.isfinite(value)
+
+
+def _whole(value: Any) -> bool:
+    return _finite(value) and value == int(value)
 
 
 def _inconsistent(dives: dict[Key, dict[str, Any]], where: dict[Key, str]) -> list[dict[str, Any]]:

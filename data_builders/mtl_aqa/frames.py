@@ -17,6 +17,7 @@ VIDEO_FOLDERS = ("new_total_frames_256s", "new_total_frames")
 PARENTS = ("", "data", "new", "MTL-AQA", "MTL-AQA/data", "MTL-AQA/new")
 LAYOUTS = ("auto", "dives", "videos")
 _IMAGE = (".jpg", ".jpeg", ".png")
+Listings = dict[Path, dict[int, str] | None]  # folder of a whole video -> its images by number; None: no folder
 
 
 @dataclass(frozen=True)
@@ -74,30 +75,39 @@ def windows(
     """
     found: dict[Key, Window] = {}
     wrong: list[str] = []
-    listings: dict[Path, dict[int, str] | None] = {}
+    listings: Listings = {}
     for key, dive in sorted(dives.items()):
-        if layout == "dives":
-            path = folder / dive_id(key)
-            names = _images(path)
-            if names is not None and len(names) >= window:
-                found[key] = Window(str(path), tuple(names[: window + margin]), 0)
-                continue
-            wrong.append(f"{dive_id(key)} ({'no folder' if names is None else f'{len(names)} frames'})")
+        cut = window_of(folder, layout, key, dive["end_frame"], window=window, margin=margin, listings=listings)
+        if isinstance(cut, str):
+            wrong.append(f"{dive_id(key)} ({cut})")
         else:
-            path = folder / f"{key[0]:02d}"
-            if path not in listings:
-                listings[path] = _numbered(path)
-            cut = _cut(listings[path], dive["end_frame"], window, margin)
-            if isinstance(cut, str):
-                wrong.append(f"{dive_id(key)} ({cut})")
-            else:
-                found[key] = Window(str(path), *cut)
+            found[key] = cut
     if wrong:
         raise DataError(
             f"{len(wrong)} of {len(dives)} dives lack frames in {folder} (a window has {window}): "
             f"{', '.join(wrong)}. Complete them, or leave them out with the option exclude"
         )
     return found
+
+
+def window_of(
+    folder: Path, layout: str, key: Key, end: int, *, window: int, margin: int, listings: Listings
+) -> Window | str:
+    """The stored window of one dive that ends before frame `end`, as `windows` says, or what it lacks.
+
+    `listings` keeps the images of whole videos from one call to the next.
+    """
+    if layout == "dives":
+        path = folder / dive_id(key)
+        names = _images(path)
+        if names is None or len(names) < window:
+            return "no folder" if names is None else f"{len(names)} frames"
+        return Window(str(path), tuple(names[: window + margin]), 0)
+    path = folder / f"{key[0]:02d}"
+    if path not in listings:
+        listings[path] = _numbered(path)
+    cut = _cut(listings[path], end, window, margin)
+    return cut if isinstance(cut, str) else Window(str(path), *cut)
 
 
 def _images(folder: Path) -> list[str] | None:

@@ -8,10 +8,11 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from aqa_jax.check.findings import Finding, Video
 from aqa_jax.data.builder import VideoBuilderConfig, VideoDatasetBuilder
 from aqa_jax.data.encode import Renderer
 
-from . import annotations, frames, render
+from . import annotations, check, frames, render
 
 
 @dataclasses.dataclass(eq=False)
@@ -41,6 +42,9 @@ class Builder(VideoDatasetBuilder):
     """See README.md for the files it reads."""
 
     VERSION = tfds.core.Version("1.0.0")
+    SCORE_RANGE = annotations.SCORE_RANGE
+    JUDGE_RULE = "middle3_times_difficulty"
+    GROUPS_APART = False  # a group is a competition, and the published split has all of them on both sides
     BUILDER_CONFIGS: Sequence[MtlAqaConfig] = [MtlAqaConfig(name="default")]
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "Give the folder that holds an annotation file with its split lists (for instance in info/) and the "
@@ -83,11 +87,19 @@ class Builder(VideoDatasetBuilder):
         """Reads and resizes a dive's images."""
         return render.render
 
+    def raw_videos(self, found: list[Finding]) -> list[Video]:
+        """Every dive of the raw data, for --mode check."""
+        config = self.builder_config
+        return check.raw_videos(
+            self.raw_dir, found, file=config.annotation_file, layout=config.layout, frames_dir=config.frames_dir,
+            window=config.window, margin=config.margin, exclude=config.exclude, require_judges=config.require_judges,
+        )  # fmt: skip
+
     def describe(self) -> dict[str, Any]:
         """Score range, the judges' rule, and the traps that were found."""
         return {
-            "score_range": [0.0, 104.5],
-            "judge_rule": "middle3_times_difficulty",
+            "score_range": list(self.SCORE_RANGE),
+            "judge_rule": self.JUDGE_RULE,
             "annotation_file": self.labels.file.name,
             "traps": self.labels.traps,
         }
