@@ -198,8 +198,10 @@ def read_frames(
 
 def choose_and_read(
     path: PathLike, choose: Callable[[int], np.ndarray], *, size: Size | None = None, crop: Box | None = None
-) -> tuple[np.ndarray, int]:
-    """`read_frames` of what `choose` makes of the number of frames, and that number; cut to `crop` after resizing.
+) -> tuple[np.ndarray, int, int]:
+    """`read_frames` of what `choose` makes of the number of frames, cut to `crop` after resizing.
+
+    Also that number, and the number that the container claims.
 
     One pass where the container counts its frames rightly, as most do. A count is never believed: where another number
     of frames decodes, the frames are chosen and read again.
@@ -225,7 +227,7 @@ def choose_and_read(
             kept, _ = _kept(capture, wanted, size, crop)
     if len(kept) < len(wanted):
         raise DecodeError(f"{path}: frame {wanted[len(kept)]} asked for, the video has {count}")
-    return np.stack(kept)[inverse.reshape(indices.shape)], count
+    return np.stack(kept)[inverse.reshape(indices.shape)], count, claimed
 
 
 def _kept(

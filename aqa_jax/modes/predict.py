@@ -26,11 +26,13 @@ def run(request: Request) -> int:
         found, scorer, output, form=scorer.input_format, batch_size=settings.batch_size or scorer.batch_size,
         difficulty=difficulty if scorer.needs_difficulty else None, known_difficulties=scorer.known_difficulties,
         score_range=scorer.trained_on["score_range"], model=scorer.describe(), check=settings.check,
-        threads=request.config.data.threads or None,
+        threads=request.config.data.threads or None, decode_seconds=settings.decode_seconds,
+        decode_mb=settings.decode_mb,
     )  # fmt: skip
     for row in report.rows:
         note = "  (outside the training scores)" if row["out_of_training_range"] else ""
         note += "  (unlike the training videos: do not trust it)" if row["unfamiliar"] else ""
+        note += f"  (damaged: {row['damage']})" if row["damage"] else ""
         print(f"{row['file']}: {row['score']:.2f} ± {row['sigma']:.2f}{note}")
     for file, error in report.errors.items():
         print(f"{file}: {error}")

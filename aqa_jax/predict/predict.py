@@ -19,6 +19,7 @@ from aqa_jax.errors import AqaError, DataError
 from aqa_jax.evaluate.results import versions
 from aqa_jax.files import write_csv, write_json
 from aqa_jax.predict.inputs import Inputs
+from aqa_jax.predict.sandbox import MEGABYTES, SECONDS, Sandbox
 from aqa_jax.predict.video_clips import VideoClips, read_clips
 
 SCORES_SCHEMA = "aqa_jax.scores/1"
@@ -133,6 +134,8 @@ def predict(
     model: Mapping[str, Any] | None = None,
     check: bool = False,
     threads: int | None = None,
+    decode_seconds: float = SECONDS,
+    decode_mb: int = MEGABYTES,
     progress: bool = True,
 ) -> Report:
     """Scores all videos; a file that cannot be read is listed with its error and does not stop the others.
@@ -151,6 +154,8 @@ def predict(
       model: what identifies the model (config hash, checkpoint step, …), copied into scores.json.
       check: score every video by the plain model too, and report the largest difference.
       threads: that decode; by default one a core, 16 at most.
+      decode_seconds: in which a file must be decoded, in a process of its own.
+      decode_mb: memory that decoding one file may take.
       progress: show a bar.
 
     Returns:
@@ -168,12 +173,12 @@ def predict(
                 f"{path}: the model has no exemplar of difficulty {given}; it has those of "
                 f"{', '.join(f'{known:g}' for known in known_difficulties)}"
             )
-        clips = read_clips(path, form.window, form.frame_size, form.crop_size)
+        clips = read_clips(path, form.window, form.frame_size, form.crop_size, sandbox=sandbox)
         with open(path, "rb") as file:
             return clips, hashlib.file_digest(file, "sha256").hexdigest(), given
 
     batch: list[tuple[Path, VideoClips, str, float | None]] = []
-    with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
+    with Sandbox(decode_seconds, decode_mb) as sandbox, ThreadPoolExecutor(threads, "decode") as pool:
         started = ((path, pool.submit(read, path)) for path in inputs.videos)
         waiting = deque(islice(started, max(batch_size, threads)))
         scorer.prepare(batch_size)
@@ -244,6 +249,7 @@ def _score(
                 "frames": clips.num_frames,
                 "tempo": clips.tempo,
                 "resampled": clips.resampled,
+                "damage": clips.damage_in_words,
                 "out_of_training_range": outside,
                 "distance": None if distance is None else distance[i],
                 "unfamiliar": None if unfamiliar is None else unfamiliar[i],
@@ -279,7 +285,7 @@ def _write(
         *(f"{end}{level}" for level in INTERVALS for end in ("low", "high")),
         "difficulty",
     ]
-    names += ["frames", "tempo", "resampled", "out_of_training_range", "distance", "unfamiliar", "sha256"]
+    names += ["frames", "tempo", "resampled", "damage", "out_of_training_range", "distance", "unfamiliar", "sha256"]
     files = [str(path) for path in inputs.videos]
     columns: dict[str, list[Any]] = {"file": files}
     columns |= {name: [rows.get(file, {}).get(name) for file in files] for name in names}

@@ -14,6 +14,9 @@ from aqa_jax.predict.sandbox import Sandbox
 
 _SAID = re.compile(r"\[OPENCV:FFMPEG:(-?\d+)\] (.*)")
 _ERROR = 16
+# Healthy containers miscount by one where they only keep a duration.
+_MISSING = 2
+_SHOWN = 3
 _MADE_UP = re.compile("^concealing |EOI missing")
 # Of the container, in files of healthy cameras.
 _HARMLESS = re.compile("chapter track")
@@ -27,8 +30,8 @@ class VideoClips:
       video: uint8 RGB [S, T, H, W, 3].
       num_frames: frames in the file.
       tempo: how much faster the action runs in the clips than in the file; 1 if frames come as they are.
-      damage: what the decoder complained of, in its own words: parts of some frames are then made up. Empty where
-        nothing was wrong, or where nobody listened (a file decoded outside a sandbox).
+      damage: frames that are missing, and what the decoder complained of, in its own words: parts of some frames are
+        then made up. Empty where nothing was found; decoders are only listened to in a sandbox.
     """
 
     video: np.ndarray
@@ -40,6 +43,12 @@ class VideoClips:
     def resampled(self) -> bool:
         """Whether the whole action was stretched or squeezed into the window."""
         return self.tempo != 1
+
+    @property
+    def damage_in_words(self) -> str | None:
+        """The first of `damage`, in one line; None where there is none."""
+        more = f" ({len(self.damage) - _SHOWN} more)" if len(self.damage) > _SHOWN else ""
+        return "; ".join(self.damage[:_SHOWN]) + more if self.damage else None
 
 
 def choose_frames(num_frames: int, window: ClipWindow) -> tuple[np.ndarray, float]:
@@ -87,18 +96,22 @@ def read_clips(
       DataError: fewer than two frames.
     """
     if sandbox is None:
-        video, num_frames = _decoded(path, window, frame_size, crop_size)
+        video, num_frames, claimed = _decoded(path, window, frame_size, crop_size)
         messages: list[str] = []
     else:
         result, messages = sandbox.call_listening(_decoded, path, window, frame_size, crop_size)
-        video, num_frames = _trusted(path, result, (window.num_clips, window.clip_length, *crop_size, 3))
-    return VideoClips(video, num_frames, choose_frames(num_frames, window)[1], _complaints(messages))
+        shape = window.num_clips, window.clip_length, *crop_size, 3
+        video, num_frames, claimed = _trusted(path, result, shape)
+    damage = _complaints(messages)
+    if claimed - num_frames >= _MISSING:
+        damage = (f"{num_frames} of {claimed} frames can be decoded", *damage)
+    return VideoClips(video, num_frames, choose_frames(num_frames, window)[1], damage)
 
 
 def _decoded(
     path: str | os.PathLike[str], window: ClipWindow, frame_size: tuple[int, int], crop_size: tuple[int, int]
-) -> tuple[np.ndarray, int]:
-    """Clips uint8 [S, T, H, W, 3], and the number of frames in the file."""
+) -> tuple[np.ndarray, int, int]:
+    """Clips uint8 [S, T, H, W, 3], the number of frames in the file, and the number that it claims."""
     (height, width), (rows, columns) = frame_size, crop_size
     crop = (height - rows) // 2, (width - columns) // 2, rows, columns
     try:
@@ -109,13 +122,13 @@ def _decoded(
         raise DataError(f"{path}: {error}") from None
 
 
-def _trusted(path: str | os.PathLike[str], result: Any, shape: tuple[int, ...]) -> tuple[np.ndarray, int]:
+def _trusted(path: str | os.PathLike[str], result: Any, shape: tuple[int, ...]) -> tuple[np.ndarray, int, int]:
     """What came from the sandbox, if it is what was asked for."""
-    if isinstance(result, tuple) and len(result) == 2:
-        video, num_frames = result
+    if isinstance(result, tuple) and len(result) == 3:
+        video, num_frames, claimed = result
         right = isinstance(video, np.ndarray) and video.dtype == np.uint8 and video.shape == shape
-        if right and type(num_frames) is int and 2 <= num_frames < 2**40:
-            return video, num_frames
+        if right and type(num_frames) is int and 2 <= num_frames < 2**40 and type(claimed) is int:
+            return video, num_frames, claimed
     raise DecodeError(f"{path}: the decoding process sent something else than clips: the file is hostile")
 
 

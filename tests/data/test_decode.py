@@ -152,3 +152,27 @@ def test_write_video_leaves_nothing_half_written(tmp_path):
     with pytest.raises(DecodeError, match=r"written as \.mp4 or \.avi"):
         decode.write_video(tmp_path / "v.mkv", [picture()])
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["list.mp4", "list.m3u8", "list.ffconcat"])
+@pytest.mark.parametrize("kind", ["hls", "concat"])
+def test_a_playlist_shows_no_other_file(tmp_path, name, kind):
+    """Not under its own name either, nor past the check for text: pixels would be those of another patient."""
+    secret = tmp_path / "secret.avi"
+    decode.write_video(secret, [picture()] * 5)
+    text = {
+        "hls": f"#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{secret}\n#EXT-X-ENDLIST\n",
+        "concat": "ffconcat version 1.0\nfile secret.avi\n#",
+    }[kind]
+    for ending in ("", "\0"):
+        (tmp_path / name).write_text(text + ending)
+        with pytest.raises(DecodeError, match="not a video"):
+            decode.count_frames(tmp_path / name)
+
+
+def test_a_name_is_never_an_address(tmp_path, monkeypatch):
+    decode.write_video(tmp_path / "a.avi", [picture()] * 5)
+    monkeypatch.chdir(tmp_path)
+    for name in ("concat:b.avi", "http:b.avi", "subfile,,start,0,end,9,,:b.avi"):
+        (tmp_path / name).write_bytes((tmp_path / "a.avi").read_bytes())
+        assert decode.count_frames(name) == 5

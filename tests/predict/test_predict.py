@@ -135,10 +135,10 @@ def test_a_check_tells_the_largest_difference_from_the_plain_model(folder, tmp_p
 def test_few_videos_wait_decoded_however_many_there_are(folder, tmp_path, monkeypatch):
     read, waiting, most = predict_module.read_clips, [], []
 
-    def counted(path, *arguments):
+    def counted(path, *arguments, **options):
         waiting.append(path)
         most.append(len(waiting))
-        return read(path, *arguments)
+        return read(path, *arguments, **options)
 
     class Taking(BrightnessScorer):
         def score(self, video, difficulty, *, plain=False):

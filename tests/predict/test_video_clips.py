@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -6,8 +8,10 @@ from hypothesis import strategies as st
 from aqa_jax.data import decode
 from aqa_jax.data.sampling import ClipWindow
 from aqa_jax.errors import DataError, DecodeError
+from aqa_jax.predict.sandbox import Sandbox
 from aqa_jax.predict.video_clips import choose_frames, read_clips
 
+DEMO = Path(__file__).parents[1] / "data" / "videos" / "demo.mp4"
 WINDOW = ClipWindow(window=12, clip_length=4, clip_starts=(0, 4, 8), max_shift=3)
 
 
@@ -92,3 +96,43 @@ def test_what_is_no_video_is_a_decode_error(tmp_path):
     for name in ("text.mp4", "empty.mp4", "missing.mp4"):
         with pytest.raises(DecodeError, match=name):
             read_clips(tmp_path / name, WINDOW, (16, 24), (16, 16))
+
+
+def test_frames_that_are_made_up_are_told(tmp_path):
+    """H.264 as cameras write it: a decoder conceals what it cannot read, and every frame comes."""
+    data = bytearray(DEMO.read_bytes())
+    data[int(len(data) * 0.4)] ^= 8
+    (tmp_path / "a.mp4").write_bytes(data)
+    with Sandbox() as sandbox:
+        whole = read_clips(DEMO, WINDOW, (16, 24), (16, 16), sandbox=sandbox)
+        made_up = read_clips(tmp_path / "a.mp4", WINDOW, (16, 24), (16, 16), sandbox=sandbox)
+    assert whole.damage == () and whole.damage_in_words is None
+    assert made_up.num_frames == whole.num_frames == 280
+    assert "error while decoding" in made_up.damage_in_words
+
+
+def test_a_few_missing_frames_are_told(tmp_path):
+    data = grey_video(tmp_path / "a.avi", range(10, 250)).read_bytes()
+    (tmp_path / "cut.avi").write_bytes(data[: int(len(data) * 0.92)])
+    clips = read_clips(tmp_path / "cut.avi", WINDOW, (16, 24), (16, 16))
+    assert clips.num_frames < 240 and clips.damage == (f"{clips.num_frames} of 240 frames can be decoded",)
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        None,
+        (np.zeros((3, 4, 16, 16, 3), np.uint8), 12),
+        (np.zeros((3, 4, 16, 17, 3), np.uint8), 12, 12),
+        (np.zeros((3, 4, 16, 16, 3), np.float32), 12, 12),
+        (np.zeros((3, 4, 16, 16, 3), np.uint8), -1, 12),
+        (np.zeros((3, 4, 16, 16, 3), np.uint8), 12, "12"),
+    ],
+)
+def test_a_child_is_not_believed(result):
+    class Taken:
+        def call_listening(self, *arguments):
+            return result, []
+
+    with pytest.raises(DecodeError, match="something else than clips"):
+        read_clips("a.mp4", WINDOW, (16, 24), (16, 16), sandbox=Taken())
