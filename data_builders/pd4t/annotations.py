@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from aqa_jax.check.findings import Finding, error
 from aqa_jax.errors import ConfigError, DataError
 
 from . import severity
@@ -17,8 +18,8 @@ SPLITS = ("train", "test")
 TASK_FOLDERS = {"gait": "Gait", "finger": "Finger tapping", "hand": "Hand movement", "leg": "Leg agility"}
 PARENTS = ("", "PD4T", "PD4T/PD4T")
 LEAK_RULES = ("refuse", "exclude")
-_ID = re.compile(r"(?P<visit>[^\s_/\\]+)(?:_(?P<side>[lr]))?_(?P<patient>\d{3})")
-_SAMPLE = re.compile(r"(?P<visit>[^\s_/\\]+)(?:_(?P<side>[lr]))?(?:_(?P<patient>\d{3}))?")
+_ID = re.compile(r"(?P<visit>[^\s_/\\]+)(?:_(?P<side>[lr]))?_(?P<patient>[0-9]{3})")
+_SAMPLE = re.compile(r"(?P<visit>[^\s_/\\]+)(?:_(?P<side>[lr]))?(?:_(?P<patient>[0-9]{3}))?")
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,9 @@ class Entry:
       frames: the number of frames that the annotation claims.
       score: 0..4.
       name: as the annotation has it: the id, or patient/sample, the folder of extracted frames.
-      where: file and line.
+      where: file and line, in words.
+      file: the annotation file.
+      row: line of `file`, from 1.
     """
 
     task: str
@@ -46,6 +49,8 @@ class Entry:
     score: int
     name: str
     where: str
+    file: str = ""
+    row: int = 0
 
     @property
     def id(self) -> str:
@@ -150,22 +155,25 @@ def _list_cells(line: str, task: str) -> tuple[str, str, str, str, str, str]:
     if not match or (match["side"] is None) != (task == "gait"):
         form = "YY-NNNNNN" if task == "gait" else "YY-NNNNNN_l or YY-NNNNNN_r"
         raise ValueError(f"the sample {sample!r} is not of the form {form}, with or without _PPP")
-    if not re.fullmatch(r"\d{1,3}", patient):
+    if not re.fullmatch(r"[0-9]{1,3}", patient):
         raise ValueError(f"the patient {patient!r} is not a number of up to three digits")
     if match["patient"] and int(match["patient"]) != int(patient):
         raise ValueError(f"the sample {sample!r} names another patient than {patient!r}")
     return f"{patient}/{sample}", match["visit"], match["side"] or "", f"{int(patient):03d}", frames, label
 
 
-def _read(path: Path, task: str, split: str, is_csv: bool, bad: list[str]) -> Iterable[Entry]:
+def read(path: Path, task: str, split: str, is_csv: bool, bad: list[Finding]) -> Iterable[Entry]:
     """The entries of one file; lines that cannot be read go into `bad`."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
-        bad.append(f"{path}: not text in UTF-8")
+        bad.append(error("file", "not text in UTF-8", path))
+        return
+    except OSError as fault:
+        bad.append(error("file", f"cannot be read ({fault.strerror})", path))
         return
     if not any(line.strip() for line in lines):
-        bad.append(f"{path}: the file is empty")
+        bad.append(error("file", "the file is empty", path))
     cells: Callable[[str, str], tuple[str, str, str, str, str, str]] = _csv_cells if is_csv else _list_cells
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -177,11 +185,11 @@ def _read(path: Path, task: str, split: str, is_csv: bool, bad: list[str]) -> It
             # "2.0" is what a table program makes of 2.
             if not re.fullmatch(r"[0-4](\.0+)?", score):
                 raise ValueError(f"{name}: the score is {score!r}, not one of 0, 1, 2, 3, 4")
-        except ValueError as error:
-            bad.append(f"{path}, line {number}: {error}")
+        except ValueError as fault:
+            bad.append(error("line", str(fault), path, number))
             continue
         where = f"{path}, line {number}"
-        yield Entry(task, split, visit, side, patient, int(frames), int(score[0]), name, where)
+        yield Entry(task, split, visit, side, patient, int(frames), int(score[0]), name, where, str(path), number)
 
 
 def load(
@@ -210,9 +218,13 @@ def load(
     """
     if leak not in LEAK_RULES:
         raise ConfigError(f"option leak: {leak!r} is not one of {', '.join(LEAK_RULES)}")
-    bad: list[str] = []
-    entries = [e for (task, split), path in files.items() for e in _read(path, task, split, is_csv, bad)]
-    _refuse(bad, "faults in the annotation files", "correct them; the release's files have no header line")
+    bad: list[Finding] = []
+    entries = [e for (task, split), path in files.items() for e in read(path, task, split, is_csv, bad)]
+    _refuse(
+        [str(fault) for fault in bad],
+        "faults in the annotation files",
+        "correct them; the release's files have no header line",
+    )
     if unknown := sorted(set(exclude) - {entry.id for entry in entries}):
         raise DataError(f"option exclude: no videos {', '.join(unknown)} (ids look like {entries[0].id})")
     _check_repeated(entries)
@@ -225,7 +237,7 @@ def load(
         )  # fmt: skip
     excluded = [entry for entry in entries if entry.id in exclude]
     kept = [entry for entry in entries if entry.id not in exclude]
-    clash = _cross_task(kept)
+    clash = cross_task(kept)
     if clash and leak == "refuse":
         _refuse_leak(clash, kept)
     dropped = [entry for entry in kept if entry.split == "train" and entry.patient in clash]
@@ -254,7 +266,8 @@ def _check_repeated(entries: Sequence[Entry]) -> None:
     _refuse(lines, "ids are listed more than once", "every video has one line")
 
 
-def _tasks_by_patient(entries: Iterable[Entry]) -> dict[str, dict[str, set[str]]]:
+def tasks_by_patient(entries: Iterable[Entry]) -> dict[str, dict[str, set[str]]]:
+    """Patient -> split -> the tasks that they have videos of."""
     found: dict[str, dict[str, set[str]]] = defaultdict(lambda: {split: set() for split in SPLITS})
     for entry in entries:
         found[entry.patient][entry.split].add(entry.task)
@@ -263,7 +276,7 @@ def _tasks_by_patient(entries: Iterable[Entry]) -> dict[str, dict[str, set[str]]
 
 def _check_patients(entries: Sequence[Entry]) -> None:
     lines = []
-    for patient, tasks in sorted(_tasks_by_patient(entries).items()):
+    for patient, tasks in sorted(tasks_by_patient(entries).items()):
         for task in sorted(tasks["train"] & tasks["test"]):
             own = [entry for entry in entries if (entry.patient, entry.task) == (patient, task)]
             first = {entry.split: entry for entry in reversed(own)}
@@ -272,11 +285,11 @@ def _check_patients(entries: Sequence[Entry]) -> None:
     _refuse(lines, "patients are in train and test of one task", "the split is by patient; correct the files")
 
 
-def _cross_task(entries: Iterable[Entry]) -> dict[str, dict[str, list[str]]]:
+def cross_task(entries: Iterable[Entry]) -> dict[str, dict[str, list[str]]]:
     """Patients in the test split of one task and the training split of another, and their tasks."""
     return {
         patient: {split: [task for task in TASKS if task in tasks[split]] for split in SPLITS}
-        for patient, tasks in sorted(_tasks_by_patient(entries).items())
+        for patient, tasks in sorted(tasks_by_patient(entries).items())
         if tasks["train"] and tasks["test"]
     }
 

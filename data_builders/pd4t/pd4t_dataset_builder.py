@@ -4,14 +4,17 @@ import dataclasses
 import functools
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
 
+from aqa_jax.check.findings import Finding, Video, error
 from aqa_jax.data.builder import VideoBuilderConfig, VideoDatasetBuilder
 from aqa_jax.data.encode import Renderer
+from aqa_jax.errors import DataError
 
-from . import annotations, render, severity, videos
+from . import annotations, check, render, severity, videos
 
 
 @dataclasses.dataclass(eq=False)
@@ -48,6 +51,7 @@ class Builder(VideoDatasetBuilder):
     """See README.md for the files it reads."""
 
     VERSION = tfds.core.Version("1.0.0")
+    SCORE_RANGE = (0.0, 4.0)
     BUILDER_CONFIGS: Sequence[Pd4tConfig] = [Pd4tConfig(name=task, task=task) for task in (*severity.TASKS, "all")]
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "PD4T is given out on a signed request only. Give the folder that holds Annotations/ and Videos/, or list "
@@ -66,15 +70,8 @@ class Builder(VideoDatasetBuilder):
     def labels(self) -> annotations.Annotations:
         """The checked annotations; what to know about them is printed once."""
         config = self.builder_config
-        tasks = annotations.tasks_of(config.task)
-        if self.layout == "videos":
-            folder = annotations.find_folder(self.raw_dir, "Annotations", config.annotations_dir, "annotations_dir")
-            files = annotations.csv_files(folder, tasks)
-        else:
-            lists = {"train": config.train_list, "test": config.test_list}
-            files = annotations.list_files(self.raw_dir, tasks, lists)
         found = annotations.load(
-            files,
+            self._annotation_files(),
             is_csv=self.layout == "videos",
             leak=config.leak,
             check_counts=config.check_counts,
@@ -83,14 +80,43 @@ class Builder(VideoDatasetBuilder):
         print(report(found, config.task, config.check_counts), file=sys.stderr)
         return found
 
+    def _annotation_files(self) -> dict[tuple[str, str], Path]:
+        """(task, split) -> csv or list file."""
+        config = self.builder_config
+        tasks = annotations.tasks_of(config.task)
+        if self.layout == "videos":
+            folder = annotations.find_folder(self.raw_dir, "Annotations", config.annotations_dir, "annotations_dir")
+            return annotations.csv_files(folder, tasks)
+        return annotations.list_files(self.raw_dir, tasks, {"train": config.train_list, "test": config.test_list})
+
+    def _frame_folders(self) -> dict[str, Path]:
+        """Task -> the folder of its patients' folders of images."""
+        config = self.builder_config
+        tasks = annotations.tasks_of(config.task)
+        return {task: self.raw_dir / config.frames_dir.replace("{task}", task) for task in tasks}
+
+    def raw_videos(self, found: list[Finding]) -> list[Video]:
+        """Every annotated video of the raw data, for --mode check."""
+        config = self.builder_config
+        try:
+            entries = check.read_entries(
+                self._annotation_files(), found, is_csv=self.layout == "videos", leak=config.leak,
+                check_counts=config.check_counts, exclude=config.exclude,
+            )  # fmt: skip
+            if self.layout == "frames":
+                return check.in_folders(self._frame_folders(), entries, found)
+            folder = annotations.find_folder(self.raw_dir, "Videos", config.videos_dir, "videos_dir")
+        except DataError as fault:
+            found.append(error("file", str(fault), self.raw_dir))
+            return []
+        return check.in_files(folder, entries, found)
+
     @functools.cached_property
     def sources(self) -> tuple[dict[str, videos.Source], list[str]]:
         """Where every video's frames are, by id; and what lies there that no annotation names."""
         config, found = self.builder_config, self.labels
         if self.layout == "frames":
-            names = {task: config.frames_dir.replace("{task}", task) for task in annotations.tasks_of(config.task)}
-            folders = {task: self.raw_dir / name for task, name in names.items()}
-            return videos.find_frames(folders, found.entries, found.excluded + found.dropped)
+            return videos.find_frames(self._frame_folders(), found.entries, found.excluded + found.dropped)
         folder = annotations.find_folder(self.raw_dir, "Videos", config.videos_dir, "videos_dir")
         return videos.find_videos(folder, found.entries, found.excluded + found.dropped)
 
@@ -109,7 +135,7 @@ class Builder(VideoDatasetBuilder):
         found, config = self.labels, self.builder_config
         compared = severity.differences(found.observed, frames=self.layout == "videos")
         return {
-            "score_range": [0.0, 4.0],
+            "score_range": list(self.SCORE_RANGE),
             "layout": self.layout,
             "severity_annotated": found.observed,
             "counts_checked": config.check_counts,

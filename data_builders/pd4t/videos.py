@@ -63,9 +63,8 @@ def find_videos(
     of_file: dict[Path, list[Entry]] = defaultdict(list)
     for task in dict.fromkeys(entry.task for entry in entries):
         own = [entry for entry in entries if entry.task == task]
-        parent = same_name(folder, TASK_FOLDERS[task])
-        files = _mp4_files(parent) if parent else {}
-        matches = {entry.id: next((files[n] for n in _names(entry) if n in files), None) for entry in own}
+        parent, files = _of_task(folder, task)
+        matches = {entry.id: _match(files, entry) for entry in own}
         if not any(matches.values()):
             looked = parent or folder / TASK_FOLDERS[task]
             raise DataError(
@@ -93,6 +92,26 @@ def find_videos(
             broken.append(f"{of_file[path][0].id}: {error}")
     _refuse(broken, len(entries), "videos cannot be opened")
     return found, sorted(unlisted)
+
+
+def files_of(folder: Path, entries: Sequence[Entry]) -> dict[str, Path | str]:
+    """The mp4 file of every entry, by id, or in words where it would have to be."""
+    by_task = {task: _of_task(folder, task) for task in dict.fromkeys(entry.task for entry in entries)}
+    found: dict[str, Path | str] = {}
+    for entry in entries:
+        parent, files = by_task[entry.task]
+        looked = parent or folder / TASK_FOLDERS[entry.task]
+        found[entry.id] = _match(files, entry) or f"no {_names(entry)[0]} in {looked}"
+    return found
+
+
+def _of_task(folder: Path, task: str) -> tuple[Path | None, dict[str, Path]]:
+    parent = same_name(folder, TASK_FOLDERS[task])
+    return parent, _mp4_files(parent) if parent else {}
+
+
+def _match(files: dict[str, Path], entry: Entry) -> Path | None:
+    return next((files[name] for name in _names(entry) if name in files), None)
 
 
 def _mp4_files(folder: Path) -> dict[str, Path]:
@@ -135,20 +154,32 @@ def find_frames(
     found: dict[str, Source] = {}
     wrong = []
     for entry in entries:
-        path = folders[entry.task] / entry.name
-        numbers = _numbers(path)
-        if numbers is None:
-            wrong.append(f"{entry.id} ({entry.where}): no folder {path}")
-        elif not numbers:
-            wrong.append(f"{entry.id}: no img_*.jpg in {path}")
-        elif gap := sorted(set(range(min(numbers[0], 1), numbers[-1])) - set(numbers)):
-            wrong.append(f"{entry.id}: {len(gap)} images missing in {path}, the first img_{gap[0]:05d}.jpg")
+        source = images_of(folders[entry.task] / entry.name)
+        if isinstance(source, str):
+            wrong.append(f"{entry.id} ({entry.where}): {source}")
         else:
-            found[entry.id] = Source(str(path), numbers[0], len(numbers))
+            found[entry.id] = source
     _refuse(wrong, len(entries), "lack frames")
     used = {folders[entry.task] / entry.name for entry in (*entries, *left_out)}
     there = {path for folder in set(folders.values()) for path in folder.glob("*/*") if path.is_dir()}
     return found, sorted(str(path) for path in there - used)
+
+
+def images_of(folder: Path) -> Source | str:
+    """The images of a folder, or what is wrong with them."""
+    numbers = _numbers(folder)
+    if numbers is None:
+        return f"no folder {folder}"
+    if not numbers:
+        return f"no img_*.jpg in {folder}"
+    if gap := sorted(set(range(min(numbers[0], 1), numbers[-1])) - set(numbers)):
+        return f"{len(gap)} images missing in {folder}, the first img_{gap[0]:05d}.jpg"
+    return Source(str(folder), numbers[0], len(numbers))
+
+
+def names_of(source: Source) -> tuple[str, ...]:
+    """Names of a folder's images, in order; none for a file."""
+    return tuple(f"img_{number:05d}.jpg" for number in range(source.first, source.first + source.count))
 
 
 def _numbers(folder: Path) -> list[int] | None:
