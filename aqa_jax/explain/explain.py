@@ -8,17 +8,16 @@ import numpy as np
 
 from aqa_jax.errors import ConfigError
 from aqa_jax.explain.explanation import Explanation, averaged
-from aqa_jax.explain.grad_cam import lowering, weighed_maps
-from aqa_jax.explain.occlusion import Fill, filled
+from aqa_jax.explain.occlusion import Fill
+from aqa_jax.explain.segments import Segments
 from aqa_jax.explain.shapley import shapley
 from aqa_jax.models.i3d import ENDPOINTS
 from aqa_jax.predict.ensemble import EnsembleScorer
 from aqa_jax.predict.scorer import RunScorer
-from aqa_jax.predict.video_clips import VideoClips, choose_frames
+from aqa_jax.predict.video_clips import VideoClips
 
 LAYER = "Mixed_5c"
 FILL: Fill = "neighbours"
-_MIXTURES = 64  # through the head at a time: one program, whatever the number of segments
 
 
 def explain(
@@ -51,73 +50,27 @@ def explain(
             f"layer={layer}, fill={fill}: choose of {', '.join(ENDPOINTS)}; of {', '.join(get_args(Fill))}"
         )
     members = scorer.members if isinstance(scorer, EnsembleScorer) else [scorer]
-    return averaged([_Explainer(one, clips, difficulty).explain(cam, layer, fill) for one in members])
+    return averaged([_explain(one, clips, difficulty, cam, layer, fill) for one in members])
 
 
-class _Explainer:
-    """One run, one video."""
-
-    def __init__(self, scorer: RunScorer, clips: VideoClips, difficulty: float | None):
-        self.scorer, self.clips = scorer, clips
-        self.difficulty = None if difficulty is None else np.array([difficulty], np.float32)
-        self.frames = choose_frames(clips.num_frames, scorer.input_format.window)[0]
-        features, early = scorer.program.features(clips.video[None])
-        self.features, self.early = features[0], early[0].mean(0)
-
-    def explain(self, cam: bool, layer: str, fill: Fill) -> Explanation:
-        count = len(self.features)
-        score = float(self.scores(self.features.mean(0, keepdims=True))[0])
-        baseline = _baseline(self.scorer.trained_on)
-
-        def value(coalitions: np.ndarray) -> np.ndarray:
-            share = coalitions / coalitions.sum(1, keepdims=True)
-            return self.scores(share.astype(np.float32) @ self.features)
-
-        if baseline is None:
-            baseline = score
-        return Explanation(
-            score=score,
-            baseline=baseline,
-            segment_scores=self.scores(self.features),
-            contributions=shapley(value, count, baseline),
-            occlusion=score - self.scores(self.replaced(fill)),
-            cam=self.cam(layer) if cam else None,
-            frames=self.frames,
-        )
-
-    def scores(self, features: np.ndarray) -> np.ndarray:
-        """The score of a video with these mean features [N, C]: float64 [N]."""
-        parts = []
-        for start in range(0, len(features), _MIXTURES):
-            part = features[start : start + _MIXTURES]
-            padded = np.concatenate([part, np.repeat(part[-1:], _MIXTURES - len(part), 0)])
-            early = np.broadcast_to(self.early, (_MIXTURES, len(self.early)))
-            told, *_ = self.scorer.program.tell(padded[:, None], early[:, None], self.batch(_MIXTURES))
-            parts.append(np.asarray(told.mean, np.float64)[: len(part)])
-        return np.concatenate(parts)
-
-    def batch(self, size: int) -> dict[str, np.ndarray]:
-        """What the head reads beside features."""
-        return self.scorer.batch(size, None if self.difficulty is None else np.repeat(self.difficulty, size))
-
-    def replaced(self, fill: Fill) -> np.ndarray:
-        """The video's mean features with each segment replaced: [S, C]."""
-        own = self.features
-        if fill == "neighbours":
-            places = range(len(own))
-            near = [[other for other in (s - 1, s + 1) if 0 <= other < len(own)] or [s] for s in places]
-            others = np.stack([own[some].mean(0) for some in near])
-        else:
-            others = self.scorer.program.features(filled(self.clips.video, self.frames, fill)[None])[0][0]
-        return own.mean(0, keepdims=True) + (others - own) / len(own)
-
-    def cam(self, layer: str) -> np.ndarray:
-        """See :attr:`Explanation.cam`."""
-        program = self.scorer.program
-        slope = program.slope(self.features[None], self.batch(1))[0]
-        found = (weighed_maps(program.graph, program.state, clip, slope, layer) for clip in self.clips.video)
-        parts: list[Any] = [tuple(np.asarray(values) for values in one) for one in found]
-        return lowering(parts, self.clips.video.shape[1])
+def _explain(
+    scorer: RunScorer, clips: VideoClips, difficulty: float | None, cam: bool, layer: str, fill: Fill
+) -> Explanation:
+    segments = Segments(scorer, clips, difficulty)
+    count = len(segments.features)
+    score = float(segments.scores(segments.features.mean(0, keepdims=True))[0])
+    baseline = _baseline(scorer.trained_on)
+    if baseline is None:
+        baseline = score
+    return Explanation(
+        score=score,
+        baseline=baseline,
+        segment_scores=segments.scores(segments.features),
+        contributions=shapley(segments.mixed, count, baseline),
+        occlusion=score - segments.scores(segments.replaced(fill)[0]),
+        cam=segments.cam(layer) if cam else None,
+        frames=segments.frames,
+    )
 
 
 def _baseline(trained_on: dict[str, Any]) -> float | None:

@@ -22,6 +22,7 @@ class Config(VideoBuilderConfig):
     Attributes:
       train_athletes: divers of the training dives; the test dives have ``test_athletes`` others.
       judge_noise: standard deviation of a judge in the thickest mist, in points; .15 in clear air.
+      planted: share of the dives with one fault in a known place, beside which the others are slight; 0: as ever.
       seed: of everything that is drawn.
     """
 
@@ -33,6 +34,7 @@ class Config(VideoBuilderConfig):
     train_athletes: int = 180
     test_athletes: int = 30
     judge_noise: float = render.world.JUDGE_NOISE
+    planted: float = 0.0
     seed: int = 0
 
 
@@ -47,6 +49,8 @@ class Builder(VideoDatasetBuilder):
         c = self.builder_config
         if not render.world.LEAST_NOISE <= c.judge_noise <= 5:
             raise ConfigError(f"option judge_noise: {c.judge_noise:g} is not between {render.world.LEAST_NOISE} and 5")
+        if not 0 <= c.planted <= 1:
+            raise ConfigError(f"option planted: {c.planted:g} is a share of the dives: between 0 and 1")
         if c.height != c.width:
             raise ConfigError(f"frames are square here: got height {c.height}, width {c.width}; give one size")
         if split == "train":
@@ -59,7 +63,9 @@ class Builder(VideoDatasetBuilder):
     def renderer(self):
         """The function that the worker processes call for every spec."""
         config = self.builder_config
-        return functools.partial(render.render, size=config.height, judge_noise=config.judge_noise)
+        return functools.partial(
+            render.render, size=config.height, judge_noise=config.judge_noise, planted=config.planted
+        )
 
     @classmethod
     def write_samples(cls, folder: str | os.PathLike[str], count: int) -> Path:

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
+from .planted import ORDINARY, Planted, draw
+
 FRAMES = 36  # stored frames: a window of 32 and a temporal shift of 0..4
 SIZE = 32  # pixels a side
 NUM_JUDGES = 7
@@ -29,7 +31,7 @@ SHARED_SKILL = 0.3  # correlation of the faults of one dive
 BEST_QUALITY = 9.8
 LEAST_NOISE, JUDGE_NOISE = 0.15, 0.9  # standard deviation of a judge in clear air and in the thickest mist, in points
 
-_ATHLETE_STREAM, _DIVE_STREAM, _PIXEL_STREAM = 1, 2, 3
+_ATHLETE_STREAM, _DIVE_STREAM, _PIXEL_STREAM, _PLANTED_STREAM = 1, 2, 3, 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Dive:
     judges: tuple[float, ...]
     score: float
     nuisance: dict[str, float]
+    planted: Planted | None = None
 
 
 def sample_athlete(seed: int, athlete_id: int) -> Athlete:
@@ -83,10 +86,19 @@ def judges_score(judges: np.ndarray, difficulty: float) -> float:
     return float(middle.sum() * difficulty)
 
 
-def sample_dive(seed: int, index: int, athlete_id: int, *, judge_noise: float = JUDGE_NOISE) -> Dive:
+def sample_dive(
+    seed: int,
+    index: int,
+    athlete_id: int,
+    *,
+    judge_noise: float = JUDGE_NOISE,
+    planted: float = 0.0,
+    num_frames: int = FRAMES,
+) -> Dive:
     """Draw the truth of dive ``index``: the faults, what they cost, what seven noisy judges made of it.
 
-    The judges' standard deviation grows with the mist, which shows in the frames, up to ``judge_noise`` points.
+    The judges' standard deviation grows with the mist, which shows in the frames, up to ``judge_noise`` points. With
+    ``planted``, that share of the dives has a fault of :mod:`planted`, and all others are slight.
     """
     rng = np.random.default_rng([seed, _DIVE_STREAM, index])
     ss_no = int(rng.integers(2, 5))
@@ -99,7 +111,12 @@ def sample_dive(seed: int, index: int, athlete_id: int, *, judge_noise: float = 
     for name in DEDUCTIONS:
         z = math.sqrt(SHARED_SKILL) * skill + math.sqrt(1 - SHARED_SKILL) * rng.standard_normal()
         faults[name] = 0.5 * (1 + math.erf(z / math.sqrt(2)))
+    fault = None
+    if planted:
+        faults = {name: ORDINARY * value for name, value in faults.items()}
+        fault = draw(np.random.default_rng([seed, _PLANTED_STREAM, index]), planted)
     quality = BEST_QUALITY - sum(cost * faults[name] for name, cost in DEDUCTIONS.items())
+    quality -= fault.cost if fault else 0.0
 
     mist = rng.uniform()
     judge_sigma = LEAST_NOISE + (judge_noise - LEAST_NOISE) * mist**2
@@ -107,7 +124,7 @@ def sample_dive(seed: int, index: int, athlete_id: int, *, judge_noise: float = 
     nuisance = {
         "mist": mist,
         "takeoff": rng.uniform(1.0, 3.5),
-        "entry": rng.uniform(30.0, 33.0),
+        "entry": rng.uniform(num_frames - 6.0, num_frames - 3.0),
         "stutter_depth": rng.uniform(0.35, 0.55),
         "stutter_phase": rng.uniform(0, 2 * math.pi),
         "sway_size": 0.13 * rng.uniform(0.8, 1.2),
@@ -138,6 +155,7 @@ def sample_dive(seed: int, index: int, athlete_id: int, *, judge_noise: float = 
         judges=tuple(float(m) for m in marks),
         score=judges_score(marks, difficulty),
         nuisance=nuisance,
+        planted=fault,
     )
 
 
@@ -163,6 +181,8 @@ def motion(dive: Dive, num_frames: int = FRAMES) -> Pose:
     speed = speed * (1 + n["stutter_depth"] * np.sin(2 * math.pi * cycles * fine + n["stutter_phase"]))
     start, length = n["hesitation_at"], 0.3 * faults["hesitation"]
     speed = np.where((fine >= start) & (fine < start + length), 0.05 * speed, speed)
+    if dive.planted:
+        speed = speed * dive.planted.slowness(n["takeoff"] + fine * (n["entry"] - n["takeoff"]))
     turned = np.concatenate([[0], np.cumsum(0.5 * (speed[1:] + speed[:-1]))])
     turned /= turned[-1]
 
@@ -176,11 +196,12 @@ def motion(dive: Dive, num_frames: int = FRAMES) -> Pose:
     swings = 0.75 + 3.75 * faults["sway"]
     # Faster swings are smaller, or the amount of motion would tell.
     sway = n["sway_size"] * swings**-0.6 * np.sin(2 * math.pi * swings * flight + n["sway_phase"])
+    shaken = dive.planted.shake(t) if dive.planted else (0.0, 0.0)
     return Pose(
         angle=n["direction"] * angle,
         fold=fold,
-        x=0.5 + n["offset_x"] + sway * math.cos(n["sway_angle"]),
-        y=0.5 + n["offset_y"] + sway * math.sin(n["sway_angle"]),
+        x=0.5 + n["offset_x"] + sway * math.cos(n["sway_angle"]) + shaken[0],
+        y=0.5 + n["offset_y"] + sway * math.sin(n["sway_angle"]) + shaken[1],
         flight=flight,
         twist=math.pi * dive.tw_no * np.clip((flight - 0.3) / 0.6, 0, 1),
     )
@@ -215,18 +236,25 @@ def _draw_diver(canvas: np.ndarray, dive: Dive, pose: Pose, i: int, palette: dic
         return np.array([math.sin(angle), -math.cos(angle)])
 
     up = heading(theta)
-    thigh, shin = -heading(theta - hip_bend), -heading(theta - hip_bend - knee_bend)
     hip = np.zeros(2)
     chest = hip + up * part * 0.62
     head = hip + up * part * 0.92
-    knee = hip + thigh * part * 0.5
-    foot = knee + shin * part * 0.5
+
+    def leg(spread: float) -> tuple[np.ndarray, np.ndarray]:
+        thigh, shin = -heading(theta - hip_bend + spread), -heading(theta - hip_bend - knee_bend + spread)
+        knee = hip + thigh * part * 0.5
+        return knee, knee + shin * part * 0.5
+
+    knee, foot = leg(0.0)
     centre = np.array([pose.x[i], pose.y[i]]) * side
     shift = centre - (chest + hip + knee + foot) / 4  # the body turns about its centre of mass
-    chest, head, hip, knee, foot = (p + shift for p in (chest, head, hip, knee, foot))
     girth = a.girth * side * (0.8 + 0.2 * abs(math.cos(pose.twist[i])))
-    _capsule(canvas, knee, foot, 0.8 * girth, palette["skin"])
-    _capsule(canvas, hip, knee, 0.95 * girth, palette["skin"])
+    apart = dive.planted.spread(i) if dive.planted else 0.0
+    legs = [leg(apart), leg(-apart)] if apart else [(knee, foot)]
+    chest, head, hip = (p + shift for p in (chest, head, hip))
+    for knee, foot in legs:
+        _capsule(canvas, knee + shift, foot + shift, 0.8 * girth, palette["skin"])
+        _capsule(canvas, hip, knee + shift, 0.95 * girth, palette["skin"])
     _capsule(canvas, hip, chest, 1.1 * girth, palette["suit"])
     _disc(canvas, head, 0.58 * girth, palette["hair"])
 
@@ -246,7 +274,7 @@ def render(dive: Dive, *, size: int = SIZE, num_frames: int = FRAMES) -> Iterato
     palette = {
         name: np.clip(n["light"] * np.array(getattr(dive.athlete, name)), 0, 255) for name in ("skin", "suit", "hair")
     }
-    decoy_at, decoy_x = rng.uniform(2, 30), rng.uniform(0.1, 0.9)
+    decoy_at, decoy_x = rng.uniform(2, num_frames - 6), rng.uniform(0.1, 0.9)
     decoy_size = rng.uniform(0.2, 1.0)
     splash = 0.8 * n["splash"] + 0.2 * dive.faults["entry"]
     spray = rng.uniform(-1, 1, (6, 2))

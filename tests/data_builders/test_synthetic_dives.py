@@ -1,6 +1,7 @@
 """The rendered dives: deterministic, scored by the rules, and not to be solved by cheap statistics."""
 
 import csv
+import dataclasses
 import importlib
 
 import cv2
@@ -14,6 +15,7 @@ from aqa_jax.errors import ConfigError
 
 builder_class("synthetic_dives")  # puts data_builders/ on the path
 world = importlib.import_module("synthetic_dives.world")
+planted = importlib.import_module("synthetic_dives.planted")
 videos = importlib.import_module("synthetic_dives.videos")
 
 
@@ -104,6 +106,43 @@ def test_the_same_dive_is_drawn_at_any_size():
     large = np.stack([shrunk(frame) for frame in world.render(dive, size=128)])
     assert small.shape == (world.FRAMES, 32, 32, 3)
     assert np.abs(small - large).mean() < 3
+
+
+def test_a_planted_fault_shows_in_its_frames_alone_and_costs_what_it_says():
+    kinds = set()
+    for index in range(12):
+        dive = world.sample_dive(0, index, index, planted=1.0, num_frames=planted.FRAMES)
+        fault, without = dive.planted, dataclasses.replace(dive, planted=None)
+        slight = planted.ORDINARY * sum(world.DEDUCTIONS.values())
+        assert world.BEST_QUALITY - fault.cost - slight <= dive.true_quality <= world.BEST_QUALITY - fault.cost
+        assert 0.6 * planted.COST <= fault.cost <= planted.COST
+        inside = np.arange(fault.first, fault.first + planted.LENGTH)
+        assert inside[0] >= dive.nuisance["takeoff"] and inside[-1] <= dive.nuisance["entry"]
+        if fault.kind == "stall":
+            turning = [np.abs(np.diff(world.motion(one, planted.FRAMES).angle)) for one in (dive, without)]
+            assert turning[0][inside[2:-2]].max() < 0.5 * turning[1][inside[2:-2]].max()
+        else:
+            seen, clean = (frames_of(one, num_frames=planted.FRAMES) for one in (dive, without))
+            shown = np.flatnonzero((seen != clean).any((1, 2, 3)))
+            # A wobble starts from where the body is.
+            np.testing.assert_array_equal(shown, inside[inside >= shown[0]])
+            assert shown[0] <= fault.first + (fault.kind == "wobble")
+        kinds.add(fault.kind)
+    assert kinds == set(planted.KINDS)
+
+
+def test_build_plants_faults_in_a_share_of_the_dives(tmp_path):
+    options = {"train_videos": 12, "test_videos": 4, "train_athletes": 4, "test_athletes": 2, "planted": 0.5}
+    store = VideoStore.open(build("synthetic_dives", data_dir=tmp_path, options=options, workers=0))
+    table = store.table
+    assert (table.column("num_frames") == planted.FRAMES).all()
+    faulty = table.column("planted") != ""
+    assert 4 <= faulty.sum() <= 12
+    np.testing.assert_array_equal(np.isfinite(table.column("planted_first")), faulty)
+    last = table.column("planted_last")[faulty] - table.column("planted_first")[faulty]
+    assert (last == planted.LENGTH - 1).all()
+    with pytest.raises(ConfigError, match="planted"):
+        build("synthetic_dives", data_dir=tmp_path, options=options | {"planted": 1.5}, workers=0)
 
 
 def test_build_gives_the_schema_and_keeps_athletes_apart(tmp_path):
