@@ -10,7 +10,10 @@ Modes: train (default), evaluate, crossval, compare, predict, build, import_weig
 inspect, report, serve, config.
 """
 
+import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,6 +74,7 @@ def main(argv: Sequence[str]) -> None:
     """Resolves the config and hands over to the mode."""
     from aqa_jax import config as config_lib
     from aqa_jax.errors import AqaError, ConfigError
+    from aqa_jax.files import storage_errors
 
     try:
         if _CONFIG.value is None and _MODE.value not in ("inspect", "compare", "report"):
@@ -84,7 +88,8 @@ def main(argv: Sequence[str]) -> None:
         if _MODE.value == "config":
             print(config_lib.render(config))
         else:
-            sys.exit(run(config, argv[1:]))
+            with storage_errors(_OUTPUT.value or _WORKDIR.value or "A file"):
+                sys.exit(run(config, argv[1:]))
     except AqaError as error:
         sys.exit(f"{type(error).__name__}: {error}")
 
@@ -114,6 +119,16 @@ def run(config: "Config", arguments: Sequence[str] = ()) -> int:
         return 143
 
 
+def _stop(*_: object) -> None:
+    """SIGTERM, wherever the training loop does not see to it: what is half done is tidied up, the exit code is 143."""
+    os.write(2, b"SIGTERM: stopped. What was finished is kept; the same command goes on from there.\n")
+    late = threading.Timer(20, os._exit, (143,))  # a tidying that does not end
+    late.daemon = True
+    late.start()
+    sys.exit(143)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _stop)
     logging.set_verbosity(logging.ERROR)
     app.run(main, flags_parser=parse)

@@ -1,17 +1,18 @@
 """Files a person keeps: each is written whole or not at all, and reads back as it was written."""
 
 import csv
+import errno
 import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from aqa_jax.errors import DataError, RunError
+from aqa_jax.errors import DataError, RunError, StorageError
 
 # A spreadsheet runs a cell that starts with one of these as a formula. The apostrophe marks an escaped cell,
 # so it must be escaped itself.
@@ -22,16 +23,42 @@ _ESCAPED_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a temporary path beside `path` that takes its place on success and is removed on an error."""
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays last: matplotlib and others choose the format by it.
     temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
+    with storage_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        finally:
+            with suppress(OSError):
+                temporary.unlink()
+
+
+_DISK_ERRNOS = {
+    errno.ENOSPC: "the disk is full", errno.EDQUOT: "the quota is used up", errno.EFBIG: "the file may not grow",
+    errno.EROFS: "the disk is read-only", errno.EACCES: "no permission", errno.EPERM: "no permission",
+    errno.EIO: "the disk fails", errno.ESTALE: "the network disk is gone", errno.ENODEV: "the disk is gone",
+}  # fmt: skip
+
+
+@contextmanager
+def storage_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turns what the system says of a full, read-only or failing disk into words; other errors pass.
+
+    Raises:
+      StorageError: naming `path`.
+    """
     try:
-        yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        if error.errno not in _DISK_ERRNOS:
+            raise
+        raise StorageError(
+            f"{path} could not be written: {_DISK_ERRNOS[error.errno]} ({error}). What was there before is intact."
+        ) from error
 
 
 def write_json(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:

@@ -33,7 +33,8 @@ DEFAULT_RULE = "best_on_validation"
 class Selection:
     """A selected step.
 
-    `value` is the metric that won, on `split`; both are None for the rule "last".
+    `value` is the metric that won, on `split`; both are None for the rule "last". `passed_over` are steps that the rule
+    would have chosen, or might have, whose checkpoints are damaged.
     """
 
     rule: str
@@ -41,10 +42,13 @@ class Selection:
     metric: str | None = None
     split: str | None = None
     value: float | None = None
+    passed_over: tuple[int, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields, and the rule's meaning in words."""
-        return asdict(self) | {"meaning": RULES[self.rule]}
+        """The fields, and the rule's meaning in words; `passed_over` only where something was."""
+        fields = asdict(self)
+        passed_over = list(fields.pop("passed_over"))
+        return fields | ({"passed_over": passed_over} if passed_over else {}) | {"meaning": RULES[self.rule]}
 
 
 def select(history: Sequence[Mapping[str, Any]], rule: str = DEFAULT_RULE, metric: str = "rho") -> Selection:

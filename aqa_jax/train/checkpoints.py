@@ -1,7 +1,8 @@
 """Checkpoints of a training, by Orbax.
 
 A step's directory holds ``state`` (the model's arrays), ``optimizer``, ``data`` (the input iterator's position, one
-file per host) and ``progress`` (JSON: the evaluations so far). Plain Orbax restores the arrays::
+file per host), ``progress`` (JSON: the evaluations so far) and ``manifest.json`` (the sha256 of every file). What is
+restored is compared with the manifest first. Plain Orbax restores the arrays::
 
     import orbax.checkpoint as ocp
     with ocp.CheckpointManager(RUN + "/checkpoints") as manager:
@@ -9,7 +10,13 @@ file per host) and ``progress`` (JSON: the evaluations so far). Plain Orbax rest
         arrays = manager.restore(manager.latest_step(), args=args)["state"]
 """
 
-from collections.abc import Sequence
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +25,19 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from aqa_jax.errors import CheckpointError
+from aqa_jax.errors import CheckpointError, StorageError
+from aqa_jax.train import manifest
 from aqa_jax.train.state import State, abstract
+
+TRAINING = ("state", "optimizer", "data", "progress")
+"""The parts of a checkpoint that a training goes on from."""
+_DISK_WORDS = ("No space left", "RESOURCE_EXHAUSTED", "Read-only", "Input/output error", "Permission denied", "quota")
+SET_ASIDE = "damaged_checkpoints"
+"""Where a training that goes on moves what it cannot use, beside ``checkpoints``."""
+
+
+class DamagedError(CheckpointError):
+    """A step's files are not those that were written."""
 
 
 class _KeepNamed:
@@ -34,52 +52,179 @@ class _KeepNamed:
         return [info.step in self.steps or info.step in newest for info in checkpoints]
 
 
+class _WithManifest(ocp.path.atomicity.AtomicRenameTemporaryPath):
+    """A step under its temporary name: it gets the manifest, then its own name. Its parts' directories do without."""
+
+    async def finalize(self) -> None:
+        if self.get_final().name.isdigit():
+            await asyncio.to_thread(manifest.write, Path(self.get()))
+        await super().finalize()
+
+
 class Checkpoints:
-    """The checkpoints under one directory, written in the background."""
+    """The checkpoints under one directory, written in the background.
+
+    Reading needs no right to write: the directory is made, and what a kill left half written removed, by the first
+    :meth:`save`.
+    """
 
     def __init__(self, directory: Path):
-        """Opens ``directory``, made if missing."""
+        """Opens ``directory``, which may be missing."""
         self.directory = directory.absolute()
         self._keep = _KeepNamed()
-        options = ocp.CheckpointManagerOptions(preservation_policy=self._keep, enable_async_checkpointing=True)
-        self._manager = ocp.CheckpointManager(self.directory, options=options)
+        self._opened = False
+        self._faults: dict[tuple[int, str], list[str]] = {}
+        self._unreadable: dict[int, str] = {}
+
+    @cached_property
+    def _manager(self) -> ocp.CheckpointManager:
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=self._keep, enable_async_checkpointing=True, cleanup_tmp_directories=True,
+            temporary_path_class=_WithManifest,
+        )  # fmt: skip
+        manager = ocp.CheckpointManager(self.directory, options=options)
+        self._opened = True
+        return manager
 
     def steps(self) -> list[int]:
-        """The finished checkpoints' steps, ascending."""
-        return sorted(self._manager.all_steps())
+        """The steps that have a directory, ascending; whether they are whole, :meth:`faults` says."""
+        return sorted(int(path.name) for path in self.directory.glob("[0-9]*") if path.name.isdigit())
+
+    def faults(self, step: int, *parts: str) -> list[str]:
+        """What is wrong with the ``parts`` of ``step`` (none named: with all of it); empty if they are whole.
+
+        Files are hashed once. A step of an earlier version has no manifest: only its emptiness can be noticed.
+        """
+        directory = self.directory / str(step)
+        if not directory.is_dir():
+            return ["it is not there"]
+        if step in self._unreadable:
+            return [self._unreadable[step]]
+        if not self.has_manifest(step):
+            empty = [part for part in parts or ("state",) if not any(_files(directory / part))]
+            return [f"{part} is missing" for part in empty]
+        found = []
+        for part in parts or ("",):
+            if (step, part) not in self._faults:
+                self._faults[step, part] = manifest.faults(directory, (part,) if part else ())
+            found += self._faults[step, part]
+        return list(dict.fromkeys(found))
+
+    def has_manifest(self, step: int) -> bool:
+        """Whether ``step`` was written with a manifest, even if that is lost; not so in version 0.1."""
+        directory = self.directory / str(step)
+        try:
+            about = json.loads((directory / "_CHECKPOINT_METADATA").read_text())
+            return manifest.has(directory) or bool(about.get("custom_metadata", {}).get("manifest"))
+        except (OSError, ValueError, AttributeError):
+            return True  # Orbax wrote this file in every version: without it something is wrong.
+
+    def resume(self, like: State, data: Any) -> tuple[State, dict[str, Any]] | None:
+        """State and progress of the newest whole step, and moves ``data`` there; None if there is none.
+
+        Later steps are damaged then: that is said, and they are moved out of the way, into ``damaged_checkpoints``
+        beside.
+
+        Raises:
+          CheckpointError: the newest whole step is of another model.
+        """
+        restored, step = None, self.newest_whole(*TRAINING)
+        while step is not None and restored is None:
+            try:
+                restored = self.restore(step, like, data)
+            except DamagedError:
+                step = self.newest_whole(*TRAINING)
+        later = [other for other in self.steps() if step is None or other > step]
+        if later and jax.process_index() == 0:
+            self._set_aside(later)
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("damaged checkpoints set aside")
+        return restored
+
+    def newest_whole(self, *parts: str) -> int | None:
+        """The newest step whose ``parts`` are whole; what is wrong with those after it is printed.
+
+        Several hosts get the first one's answer.
+        """
+        found = -1
+        if jax.process_index() == 0:
+            for step in reversed(self.steps()):
+                if not (problems := self.faults(step, *parts)):
+                    found = step
+                    if not self.has_manifest(step):
+                        _say(f"Step {step} has no manifest (an earlier version wrote it): used unverified.")
+                    break
+                _say(f"The checkpoint of step {step} is passed over: {in_words(problems)}.")
+        if jax.process_count() > 1:
+            found = int(multihost_utils.broadcast_one_to_all(np.int32(found)))
+        return None if found < 0 else found
+
+    def _set_aside(self, steps: list[int]) -> None:
+        """Moves the directories of ``steps`` away: the training will come to these steps again."""
+        folder = self.directory.parent / SET_ASIDE
+        for step in steps:
+            folder.mkdir(exist_ok=True)
+            number = 0
+            while (target := folder / f"{step}{f'_{number}' if number else ''}").exists():
+                number += 1
+            os.rename(self.directory / str(step), target)
+            _say(f"It is kept in {target}; nothing reads it.")
 
     def save(self, step: int, state: State, data: Any, progress: dict[str, Any], keep: set[int]) -> None:
-        """Starts saving ``state`` and the iterator ``data``; afterwards only the steps ``keep`` and the newest stay."""
+        """Starts saving ``state`` and the iterator ``data``; afterwards only the steps ``keep`` and the newest stay.
+
+        Raises:
+          StorageError: this or the save before could not be written; the steps before are whole.
+        """
         import grain
 
         self._keep.steps = set(keep)
-        self._manager.save(
+        self._save(
             step,
-            args=ocp.args.Composite(
+            ocp.args.Composite(
                 state=ocp.args.StandardSave(_global(_model(state))),
                 optimizer=ocp.args.StandardSave(_global(state["optimizer"])),
                 data=grain.checkpoint.CheckpointSave(data),
                 progress=ocp.args.JsonSave(progress),
             ),
-            force=True,
         )
 
     def save_model(self, step: int, state: State, progress: dict[str, Any]) -> None:
         """Saves a model that no training stands behind: neither optimizer nor data."""
-        args = ocp.args.Composite(state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(progress))
-        self._manager.save(step, args=args, force=True)
+        self._save(step, ocp.args.Composite(state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(progress)))
+
+    def _save(self, step: int, args: ocp.args.Composite) -> None:
+        with self._writing(step):
+            self._manager.save(step, args=args, force=True, custom_metadata={"manifest": manifest.SCHEMA})
+
+    @contextmanager
+    def _writing(self, step: int | None = None) -> Iterator[None]:
+        """Errors of the disk, in words."""
+        try:
+            yield
+        # TensorStore wraps what the system says into a ValueError.
+        except (OSError, ValueError) as error:
+            if isinstance(error, ValueError) and not any(word in str(error) for word in _DISK_WORDS):
+                raise
+            which = "A checkpoint" if step is None else f"The checkpoint of step {step}, or the one before,"
+            raise StorageError(
+                f"{which} could not be written to {self.directory}: {str(error)[:300]}\n"
+                f"Whole are the steps {[s for s in self.steps() if not self.faults(s)] or 'none'}; make room or "
+                "mend the disk, and the same command goes on from there."
+            ) from error
 
     def restore_state(self, step: int, like: State) -> State:
         """The model's arrays of ``step``, replicated over the devices there are now.
 
         Raises:
-          CheckpointError: there is no such step, or its tree, shapes or dtypes are not those of ``like``.
+          DamagedError: there is no such step, or its files are not those that were written.
+          CheckpointError: its tree, shapes or dtypes are not those of ``like``.
         """
         self._check(step, "state", _model(like))
         return self._restore(step, state=ocp.args.StandardRestore(abstract(_model(like))))["state"]
 
     def restore(self, step: int, like: State, data: Any) -> tuple[State, dict[str, Any]]:
-        """State and progress of ``step``; moves the iterator ``data`` to where it was."""
+        """State and progress of ``step``; moves the iterator ``data`` to where it was. Raises as `restore_state`."""
         import grain
 
         self._check(step, "state", _model(like))
@@ -99,12 +244,12 @@ class Checkpoints:
 
     def _check(self, step: int, item: str, like: Any) -> None:
         """Refuses a checkpoint of another model in words, before Orbax reads any of it."""
-        self._check_there(step)
+        self._check_whole(step, item)
         try:
             with ocp.StandardCheckpointer() as reader:
                 found = _shapes(reader.metadata(self.directory / str(step) / item).item_metadata.tree)
         except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-            raise CheckpointError(f"{self.directory / str(step) / item} is damaged: {error}") from error
+            raise self._damaged(step, error) from error
         wanted = _shapes(like)
         problems = [f"{name} is missing" for name in wanted.keys() - found.keys()]
         problems += [f"{name} is not in this model" for name in found.keys() - wanted.keys()]
@@ -118,26 +263,50 @@ class Checkpoints:
                 + ". Was config.model, config.head or config.optimizer changed since?"
             )
 
-    def _check_there(self, step: int) -> None:
-        if step not in self._manager.all_steps():
-            raise CheckpointError(
-                f"{self.directory} has no checkpoint of step {step}; it has {self.steps() or 'none'}."
+    def _check_whole(self, step: int, *parts: str) -> None:
+        if problems := self.faults(step, *parts):
+            raise DamagedError(
+                f"{self.directory / str(step)} cannot be used: {in_words(problems)}. Steps here: "
+                f"{[s for s in self.steps() if s != step] or 'none'}, beside it."
             )
 
     def _restore(self, step: int, **items: Any) -> Any:
-        self._check_there(step)
+        self._check_whole(step, *items)
         try:
-            return _local(self._manager.restore(step, args=ocp.args.Composite(**items)))
+            with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as reader:
+                return _local(reader.restore(self.directory / str(step), args=ocp.args.Composite(**items)))
         except (ValueError, KeyError, TypeError, OSError) as error:
-            raise CheckpointError(
-                f"{self.directory / str(step)} is damaged: {str(error)[:600]}\n"
-                f"Remove this step's directory; the others are {[s for s in self.steps() if s != step] or 'none'}."
-            ) from error
+            raise self._damaged(step, error) from error
+
+    def _damaged(self, step: int, error: Exception) -> DamagedError:
+        """What Orbax says of a step that no manifest could vouch for; the step counts as damaged from now on."""
+        self._unreadable[step] = f"it cannot be read ({str(error)[:300]})"
+        return DamagedError(f"{self.directory / str(step)} is damaged: {str(error)[:600]}")
 
     def close(self) -> None:
-        """Waits, and lets go of the directory."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+        """Waits for what is being written, and lets go of the directory.
+
+        Raises:
+          StorageError: it could not be written.
+        """
+        if self._opened:
+            with self._writing():
+                self._manager.wait_until_finished()
+            self._manager.close()
+
+
+def in_words(faults: Sequence[str]) -> str:
+    """The first few of ``faults``, and how many more there are."""
+    more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
+    return "; ".join(faults[:3]) + more
+
+
+def _files(directory: Path) -> Iterator[Path]:
+    return (path for path in directory.rglob("*") if path.is_file())
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _shapes(tree: Any) -> dict[str, tuple[tuple[int, ...], str]]:

@@ -8,6 +8,7 @@ from jax.experimental import multihost_utils
 from tqdm import tqdm
 
 from aqa_jax.data.pipeline import eval_iterator
+from aqa_jax.errors import RunError
 from aqa_jax.train.state import State
 from aqa_jax.train.step import shard
 
@@ -60,6 +61,25 @@ def predict_rows(
         np.add.at(total, inverse, values.astype(np.float64))
         result[key] = total / counts.reshape(-1, *(1,) * (values.ndim - 1))
     return result
+
+
+def check_outputs(outputs: dict[str, np.ndarray], ids: np.ndarray, where: str) -> None:
+    """Refuses figures made of NaN or infinities: no metric of theirs means anything.
+
+    Args:
+      outputs: as :func:`predict_rows` returned them.
+      ids: of all videos of the table.
+      where: step and split, for the message.
+
+    Raises:
+      RunError: naming the videos.
+    """
+    bad = np.zeros(len(outputs["row"]), bool)
+    for values in outputs.values():
+        bad |= ~np.isfinite(values.reshape(len(bad), -1)).all(1)
+    if bad.any():
+        named = ", ".join(str(ids[row]) for row in outputs["row"][bad][:8])
+        raise RunError(f"{where}: the model's outputs are not finite for {bad.sum()} of {len(bad)} videos: {named}.")
 
 
 def _read(outputs: dict[str, jax.Array], row: np.ndarray, mask: np.ndarray) -> dict[str, np.ndarray]:

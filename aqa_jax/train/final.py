@@ -6,14 +6,14 @@ from typing import Any
 import jax
 
 from aqa_jax import config as config_lib
-from aqa_jax.errors import CheckpointError
 from aqa_jax.evaluate import plots, recalibration, results
 from aqa_jax.evaluate.protocol import fingerprint, protocol
-from aqa_jax.evaluate.selection import select, select_all
+from aqa_jax.evaluate.selection import select_all
 from aqa_jax.files import write_json
 from aqa_jax.train import report_files
 from aqa_jax.train.adapter import adapter_of_state, is_exportable, training_data
 from aqa_jax.train.checkpoints import Checkpoints
+from aqa_jax.train.chosen import choose, history_of
 from aqa_jax.train.log import read_log
 from aqa_jax.train.run import Run, restored_like
 from aqa_jax.train.trust import Evaluated, evaluate_checkpoint, learn_familiarity
@@ -31,16 +31,17 @@ def evaluate_run(run: Run, workdir: Path, output: Path) -> dict[str, Any]:
       The content of ``metrics.json``.
 
     Raises:
-      CheckpointError: the workdir has no checkpoint.
+      CheckpointError: the workdir has no whole checkpoint.
     """
     config, monitor = run.config, run.task.monitor
     checkpoints = Checkpoints(workdir / "checkpoints")
     try:
-        if not checkpoints.steps():
-            raise CheckpointError(f"{workdir} has no checkpoint: train it first, with --mode train.")
-        history = checkpoints.progress(checkpoints.steps()[-1])["history"]
-        chosen = select(history, config.evaluate.selection, monitor)
+        history = history_of(checkpoints)
+        chosen = choose(checkpoints, history, config.evaluate.selection, monitor)
         selections = select_all(history, monitor)
+        for rule, selection in selections.items():
+            if "step" in selection:
+                selection |= choose(checkpoints, history, rule, monitor).to_dict()
         like, evaluated = restored_like(run), dict[int, Evaluated]()
         for selection in selections.values():
             step = selection.get("step")

@@ -5,8 +5,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
 from tqdm import tqdm
+
+from aqa_jax.files import replacing, storage_errors
 
 
 class TrainLog:
@@ -21,13 +25,12 @@ class TrainLog:
         self._path = directory / "train.jsonl"
         if not enabled:
             return
-        directory.mkdir(parents=True, exist_ok=True)
         kept = [line for line in read_log(directory) if line["step"] <= start_step]
-        temporary = self._path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        temporary.replace(self._path)
-        self._file = self._path.open("a", buffering=1)
-        self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=start_step + 1)
+        with replacing(self._path) as temporary:
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        with storage_errors(directory):
+            self._file = self._path.open("a", buffering=1)
+            self._board = _Board(directory / "tensorboard", start_step + 1)
         self._bar = tqdm(total=total_steps, initial=start_step, desc="train", unit="step", smoothing=0.05)
 
     def advance(self, step: int) -> None:
@@ -40,10 +43,11 @@ class TrainLog:
         if not self.enabled:
             return
         line = {"step": step, "kind": prefix, **figures}
-        self._file.write(json.dumps(line) + "\n")
-        for name, value in figures.items():
-            if isinstance(value, int | float):
-                self._board.add_scalar(f"{prefix}/{name}", value, step)
+        with storage_errors(self._path):
+            self._file.write(json.dumps(line) + "\n")
+            for name, value in figures.items():
+                if isinstance(value, int | float):
+                    self._board.write(f"{prefix}/{name}", value, step)
         if "loss" in figures:
             self._bar.set_postfix(loss=f"{figures['loss']:.3g}", wait=f"{100 * figures.get('data_wait', 0):.0f}%")
 
@@ -63,8 +67,31 @@ class TrainLog:
         """Closes files and bar."""
         if self.enabled:
             self._bar.close()
-            self._board.close()
-            self._file.close()
+            with storage_errors(self._path):
+                try:
+                    self._board.close()
+                finally:
+                    self._file.close()
+
+
+class _Board:
+    """A TensorBoard file, written at once.
+
+    tensorboardX's own SummaryWriter writes in a thread, which a full disk ends; whoever logs then waits for ever.
+    """
+
+    def __init__(self, directory: Path, first_step: int):
+        """Opens a new file in ``directory``; TensorBoard forgets what others there say of ``first_step`` and later."""
+        directory.mkdir(parents=True, exist_ok=True)
+        self._events = EventsWriter(str(directory / "events"))
+        start = Event(wall_time=time.time(), step=first_step, session_log=SessionLog(status=SessionLog.START))
+        self._events.write_event(start)
+
+    def write(self, name: str, value: float, step: int) -> None:
+        self._events.write_event(Event(wall_time=time.time(), step=step, summary=scalar(name, value)))
+
+    def close(self) -> None:
+        self._events.close()
 
 
 def read_log(directory: Path) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ on. The step is compiled once, and nothing goes between host and devices that is
 import contextlib
 import math
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,19 +20,19 @@ import numpy as np
 
 from aqa_jax import compilation
 from aqa_jax.config import Config
-from aqa_jax.errors import ConfigError, Interrupted, RunError
+from aqa_jax.errors import ConfigError, DataError, Interrupted, RunError
 from aqa_jax.evaluate.metrics import why_no_ranks
 from aqa_jax.evaluate.selection import select_all
-from aqa_jax.files import write_json
+from aqa_jax.files import read_json, write_json
 from aqa_jax.train import state as states
 from aqa_jax.train.checkpoints import Checkpoints
-from aqa_jax.train.evaluation import predict_rows
+from aqa_jax.train.evaluation import check_outputs, predict_rows
 from aqa_jax.train.exemplars import refreshed
 from aqa_jax.train.feed import Feed
 from aqa_jax.train.initial import initial_state
 from aqa_jax.train.log import Stopwatch, TrainLog
 from aqa_jax.train.optimizer import make_optimizer
-from aqa_jax.train.run import Run, keep_config
+from aqa_jax.train.run import TRAINED_ON, Run, keep_config
 from aqa_jax.train.step import make_train_step
 
 History = list[dict[str, Any]]
@@ -52,27 +53,63 @@ def train(config: Config, workdir: Path) -> Run:
     total, every = lengths(run)
     check_selectable(run)
     optimizer = make_optimizer(config.optimizer, total)
-    state = initial_state(run, optimizer)
     run.batches_of("test")  # A test split that cannot be read should say so now.
-    if jax.process_index() == 0:
-        write_json(workdir / "trained_on.json", run.trained_on())
-        print(states.parameter_table(state, run.assembler.parameters), flush=True)
     iterator = run.batches_for_training()
     checkpoints = Checkpoints(workdir / "checkpoints")
-    history: History = []
-    done = checkpoints.steps()
-    if done:
-        state, progress = checkpoints.restore(done[-1], state, iterator)
-        history = progress["history"]
-        print(f"Going on from step {done[-1]} of {total}.", flush=True)
-    log = TrainLog(workdir / "logs", done[-1] if done else 0, total, enabled=jax.process_index() == 0)
-    try:
-        with _sigterm_noticed() as terminated:
+    state, history = _begin(run, optimizer, iterator, checkpoints, workdir, total)
+    begun = int(state["step"])
+    log = TrainLog(workdir / "logs", begun, total, enabled=jax.process_index() == 0)
+    with _sigterm_noticed() as terminated:
+        try:
             _loop(run, state, optimizer, iterator, checkpoints, history, log, total, every, terminated)
-    finally:
-        log.close()
-        checkpoints.close()
+        finally:
+            try:
+                log.close()
+            finally:
+                checkpoints.close()
+        if terminated:  # too late for the last step to see it
+            raise Interrupted(f"SIGTERM: all {total} steps are saved; the same command goes on from there.")
     return run
+
+
+def _begin(run, optimizer, iterator, checkpoints, workdir, total) -> tuple[states.State, History]:
+    """The state to go on from and the evaluations so far: those of the newest whole checkpoint, or the first ones.
+
+    Initial weights (``config.model.weights``, ``config.adapter.file``) are read for the first step alone: a training
+    that goes on has its checkpoint's, whatever became of the file.
+    """
+    like = states.abstract_start(run.assembler.abstract, optimizer)
+    had_checkpoints = bool(checkpoints.steps())
+    if had_checkpoints:
+        _check_same_data(run, workdir)
+    resumed = checkpoints.resume(like, iterator)
+    first = jax.process_index() == 0
+    if resumed is None:
+        if had_checkpoints and first:
+            print("WARNING: no checkpoint is whole: the training starts again at its first step.", file=sys.stderr)
+        state, history = initial_state(run, optimizer), []
+    else:
+        state, history = resumed[0], resumed[1]["history"]
+        if not (workdir / "trained_on.json").exists():
+            initial_state(run, optimizer)  # Lost: what the initial weights were trained on is learnt again.
+    if first:
+        if resumed is None or not (workdir / "trained_on.json").exists():
+            write_json(workdir / "trained_on.json", run.trained_on())
+        print(states.parameter_table(state, run.assembler.parameters), flush=True)
+    if resumed is not None and first:
+        print(f"Going on from step {int(state['step'])} of {total}.", flush=True)
+    return state, history
+
+
+def _check_same_data(run: Run, workdir: Path) -> None:
+    """Raises DataError where a training would go on with another dataset than it began with."""
+    path = workdir / "trained_on.json"
+    if path.exists() and (before := read_json(path, TRAINED_ON)["fingerprint"]) != run.store.metadata["fingerprint"]:
+        raise DataError(
+            f"{workdir} was trained so far on a dataset with the fingerprint {before[:12]}; the one in "
+            f"{run.store.directory} has {run.store.metadata['fingerprint'][:12]}. Build it as it was, or choose "
+            "another --workdir."
+        )
 
 
 def _loop(run, state, optimizer, iterator, checkpoints, history, log, total, every, terminated) -> None:
@@ -108,6 +145,7 @@ def _steps(run, state, optimizer, feed, checkpoints, history, log, steps, every,
                 state = refreshed(run, state)
                 history.append({"step": step, **_evaluate(run, state, log)})
                 log.write(step, _flat(history[-1]), "evaluate")
+            _check_finite(run, state, step, fed.rows)
             kept = {choice["step"] for choice in select_all(history, run.task.monitor).values() if "step" in choice}
             # A copy, for the next step donates these arrays while they are still being written.
             checkpoints.save(step, states.copied(state), fed.position, {"history": history}, kept)
@@ -124,15 +162,25 @@ def _read(
     numbers = {name: float(value) for name, value in jax.device_get(figures).items()}
     loss = numbers["loss"]
     if not (math.isfinite(loss) and math.isfinite(numbers["gradient_norm"])):
-        ids = ", ".join(str(run.store.table.column("id")[row]) for row in rows)
-        raise RunError(
-            f"Step {step}: the loss is {loss} and the gradient's norm {numbers['gradient_norm']}. Videos of the "
-            f"batch: {ids}. The last checkpoint is from before; a lower config.optimizer.learning_rate or "
-            "config.optimizer.clip_norm=1.0 usually helps."
-        )
+        raise _not_finite(run, step, rows, f"the loss is {loss} and the gradient's norm {numbers['gradient_norm']}")
     every = run.config.train.log_every
     if step % every == 0 or step == 1:
         log.write(step, numbers | watch.read(every if step > 1 else 1))
+
+
+def _check_finite(run: Run, state: states.State, step: int, rows: np.ndarray) -> None:
+    """Refuses to save what no training can go on from: an update can overflow under a finite loss and gradient."""
+    if bad := states.not_finite(state):
+        more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+        raise _not_finite(run, step, rows, f"{', '.join(bad[:3])}{more} became NaN or infinite")
+
+
+def _not_finite(run: Run, step: int, rows: np.ndarray, what: str) -> RunError:
+    ids = ", ".join(str(run.store.table.column("id")[row]) for row in rows)
+    return RunError(
+        f"Step {step}: {what}. Videos of the batch: {ids}. The last checkpoint is from before; a lower "
+        "config.optimizer.learning_rate or config.optimizer.clip_norm=1.0 usually helps."
+    )
 
 
 def _evaluate(run: Run, state: states.State, log: TrainLog) -> dict[str, Any]:
@@ -142,6 +190,7 @@ def _evaluate(run: Run, state: states.State, log: TrainLog) -> dict[str, Any]:
     result = {}
     for split in splits:
         outputs = predict_rows(run.output_step, state, run.batches_of(split), name=split)
+        check_outputs(outputs, run.store.table.column("id"), f"Step {int(state['step'])}, {split}")
         outputs.pop("row")
         result[split] = run.task.report(outputs, run.labels(split), bootstrap=0)
         value = result[split][run.task.monitor]

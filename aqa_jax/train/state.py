@@ -95,10 +95,26 @@ def start(groups: State, optimizer: optax.GradientTransformation) -> State:
     return {"step": jnp.zeros((), jnp.int32), **groups, "optimizer": jax.jit(optimizer.init)(groups["trainable"])}
 
 
+def abstract_start(groups: State, optimizer: optax.GradientTransformation) -> State:
+    """Shapes and dtypes of what :func:`start` makes of ``groups``, which may be shapes themselves."""
+    return jax.eval_shape(lambda given: start(given, optimizer), groups)
+
+
 @jax.jit
 def copied(state: State) -> State:
     """``state`` in memory of its own, for whoever reads it while a step takes over the original's."""
     return jax.tree.map(jnp.copy, state)
+
+
+def not_finite(state: State) -> list[str]:
+    """Paths of the arrays in ``state`` that hold NaN or an infinity."""
+    bad = []
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        values = np.asarray(leaf.addressable_data(0))
+        # A sum in float64 cannot overflow, and keeps what is not finite; nothing is compiled for it.
+        if jnp.issubdtype(values.dtype, jnp.floating) and not np.isfinite(np.sum(values, dtype=np.float64)):
+            bad.append(jax.tree_util.keystr(path, simple=True, separator="/"))
+    return bad
 
 
 def _replicated_sharding() -> jax.sharding.NamedSharding:

@@ -11,7 +11,7 @@ from aqa_jax.evaluate import recalibration as recalibrations
 from aqa_jax.evaluate.calibration import LEVELS
 from aqa_jax.evaluate.familiarity import Familiarity
 from aqa_jax.evaluate.recalibration import Recalibration
-from aqa_jax.train.evaluation import predict_rows
+from aqa_jax.train.evaluation import check_outputs, predict_rows
 from aqa_jax.train.run import Run
 from aqa_jax.train.state import State
 
@@ -110,5 +110,6 @@ def parts(outputs: dict[str, np.ndarray]) -> tuple[np.ndarray, ...]:
 
 def _outputs(run: Run, state: State, split: str, name: str, rows: np.ndarray | None = None) -> dict[str, np.ndarray]:
     outputs = predict_rows(run.output_step, state, run.batches_of(split, rows), name=name)
+    check_outputs(outputs, run.store.table.column("id"), name)
     outputs.pop("row")
     return outputs
