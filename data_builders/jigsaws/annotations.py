@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from aqa_jax import safe_pickle
+from aqa_jax.check.findings import Finding, error
 from aqa_jax.errors import ConfigError, DataError
 
 from . import folds
@@ -24,7 +25,7 @@ ITEMS = (
     "quality of final product",
 )
 LEVELS = ("N", "I", "E")  # self-proclaimed: novice, intermediate, expert
-_TRIAL = re.compile(r"(?P<task>Suturing|Needle_Passing|Knot_Tying)_(?P<surgeon>[A-Z])(?P<number>\d{3})")
+_TRIAL = re.compile(r"(?P<task>Suturing|Needle_Passing|Knot_Tying)_(?P<surgeon>[A-Z])(?P<number>[0-9]{3})")
 
 
 @dataclass(frozen=True)
@@ -102,22 +103,23 @@ def load(raw_dir: Path, tasks: Sequence[str], *, info_dir: str = "", exclude: Se
       DataError: no labels; a line or entry that cannot be read; labels that differ between files; folds that overlap.
         All faults of a kind are named together.
     """
-    pickles = {name: _find_pickle(raw_dir, name, info_dir) for name in ("label.pkl", "splits.pkl")}
-    metas = {task: path for task in tasks if (path := _find_meta(raw_dir, task))}
-    from_pickle = _read_pickle(pickles["label.pkl"], tasks) if pickles["label.pkl"] else {}
-    from_meta = _read_metas(metas)
+    pickles, metas = find_files(raw_dir, tasks, info_dir)
+    bad: list[Finding] = []
+    from_pickle = read_pickle(pickles["label.pkl"], tasks, bad) if pickles["label.pkl"] else {}
+    _refuse([one.text for one in bad], f"faults in {pickles['label.pkl']}")
+    from_meta = read_metas(metas, bad)
+    _refuse([str(one) for one in bad], "faults in the meta files")
     if pickles["label.pkl"]:
-        _agree(from_pickle, from_meta, pickles["label.pkl"])
-    elif missing := [f"{task}/meta_file_{task}.txt" for task in tasks if task not in metas]:
-        raise DataError(
-            f"no labels in {raw_dir}: neither label.pkl (in it, {', '.join(INFO_FOLDERS[1:])}) nor "
-            f"{', '.join(missing)}; name the folder of label.pkl with the option info_dir, or build one task"
-        )
-    labels = {id_: (items, sum(items), "") for id_, items in from_pickle.items()} | from_meta
+        other = [one.text for one in differing(from_pickle, from_meta)]
+        _refuse(other, f"trials have other items in {pickles['label.pkl']} than in the meta file")
+    labels = joined(from_pickle, from_meta)
     _refuse_unknown(exclude, labels)
-    fold_of = _read_folds(pickles["splits.pkl"], tasks, labels) if pickles["splits.pkl"] else folds.published()
+    fold_of = folds.published()
+    if pickles["splits.pkl"]:
+        fold_of = read_folds(pickles["splits.pkl"], tasks, labels, bad)
+        _refuse([one.text for one in bad], f"faults in {pickles['splits.pkl']}")
     trials = [
-        Trial(id_, *labels[id_], fold_of.get(id_, -1))
+        Trial(id_, labels[id_].items, labels[id_].total, labels[id_].level, fold_of.get(id_, -1))
         for id_ in sorted(labels, key=lambda id_: (TASKS.index(split_id(id_)[0]), id_))
         if id_ not in exclude
     ]
@@ -135,6 +137,23 @@ def load(raw_dir: Path, tasks: Sequence[str], *, info_dir: str = "", exclude: Se
     return Annotations(trials, ", ".join(sources), folds_from, traps)
 
 
+def find_files(raw_dir: Path, tasks: Sequence[str], info_dir: str) -> tuple[dict[str, Path | None], dict[str, Path]]:
+    """label.pkl and splits.pkl, None where there is none, and the meta file of each task that has one.
+
+    Raises:
+      DataError: there are no labels for one of the tasks.
+    """
+    pickles = {name: _find_pickle(raw_dir, name, info_dir) for name in ("label.pkl", "splits.pkl")}
+    metas = {task: path for task in tasks if (path := _find_meta(raw_dir, task))}
+    missing = [f"{task}/meta_file_{task}.txt" for task in tasks if task not in metas]
+    if missing and not pickles["label.pkl"]:
+        raise DataError(
+            f"no labels in {raw_dir}: neither label.pkl (in it, {', '.join(INFO_FOLDERS[1:])}) nor "
+            f"{', '.join(missing)}; name the folder of label.pkl with the option info_dir, or build one task"
+        )
+    return pickles, metas
+
+
 def _find_pickle(raw_dir: Path, name: str, info_dir: str) -> Path | None:
     if info_dir and not (raw_dir / info_dir / "label.pkl").is_file():
         raise DataError(f"option info_dir: no label.pkl in {raw_dir / info_dir}")
@@ -147,49 +166,86 @@ def _find_meta(raw_dir: Path, task: str) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _read_pickle(path: Path, tasks: Sequence[str]) -> dict[str, tuple[int, ...]]:
+@dataclass(frozen=True)
+class Label:
+    """The rating of one trial, and the line or entry (from 1) that it is from."""
+
+    items: tuple[int, ...]
+    total: int
+    level: str
+    file: str
+    row: int
+
+
+def read_pickle(path: Path, tasks: Sequence[str], bad: list[Finding]) -> dict[str, Label]:
+    """MUSDL's labels by trial; entries that cannot be read go into `bad`; DataError where all of it cannot."""
     raw = safe_pickle.load(path)
-    if not isinstance(raw, dict):
+    if not isinstance(raw, dict) or not raw:
         raise DataError(f"{path}: not MUSDL's labels (a dict of trial -> six items)")
-    bad, labels = [], {}
-    for id_, items in raw.items():
+    labels = {}
+    for number, (id_, items) in enumerate(raw.items(), start=1):
         try:
             task = split_id(str(id_))[0]
-            labels[str(id_)] = _items(items.tolist() if hasattr(items, "tolist") else list(items))
-            if task not in tasks:
-                del labels[str(id_)]
-        except (TypeError, ValueError) as error:
-            bad.append(f"{id_}: {error}")
-    _refuse(bad, f"faults in {path}")
+            values = _items(items.tolist() if hasattr(items, "tolist") else list(items))
+        except (TypeError, ValueError) as fault:
+            bad.append(error("line", f"{id_}: {fault}", path, number))
+            continue
+        if task in tasks:
+            labels[str(id_)] = Label(values, sum(values), "", str(path), number)
     return labels
 
 
-def _read_metas(metas: Mapping[str, Path]) -> dict[str, tuple[tuple[int, ...], int, str]]:
-    bad: list[str] = []
-    labels: dict[str, tuple[tuple[int, ...], int, str]] = {}
+def read_metas(metas: Mapping[str, Path], bad: list[Finding]) -> dict[str, Label]:
+    """The release's labels by trial; lines that cannot be read go into `bad`."""
+    labels: dict[str, Label] = {}
     for task, path in metas.items():
-        for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        try:
+            text = path.read_text(encoding="utf-8-sig", errors="replace")
+        except OSError as fault:
+            bad.append(error("file", f"cannot be read ({fault.strerror})", path))
+            continue
+        if not text.strip():
+            bad.append(error("file", "the file is empty", path))
+        for number, line in enumerate(text.splitlines(), start=1):
             cells = line.split()
             if not cells:
                 continue
             try:
-                if len(cells) != 9:
-                    raise ValueError(f"{len(cells)} words, where there are nine: trial, level, total, six items")
-                id_, level, total, *items = cells
-                if split_id(id_)[0] != task:
-                    raise ValueError(f"{id_} is no trial of {task}")
+                id_, label = _meta_label(cells, task, path, number)
                 if id_ in labels:
-                    raise ValueError(f"{id_} is listed twice")
-                if level not in LEVELS:
-                    raise ValueError(f"{id_}: the level is {level!r}, not one of {', '.join(LEVELS)}")
-                if not re.fullmatch(r"\d+", total) or not 6 <= int(total) <= 30:
-                    raise ValueError(f"{id_}: the total is {total!r}, not a whole number from 6 to 30")
-                labels[id_] = (_items([int(item) if item.isascii() and item.isdigit() else item for item in items]),
-                               int(total), level)  # fmt: skip
-            except ValueError as error:
-                bad.append(f"{path}, line {number}: {error}")
-    _refuse(bad, "faults in the meta files")
+                    raise ValueError(f"{id_} is listed twice (line {labels[id_].row})")
+                labels[id_] = label
+            except ValueError as fault:
+                bad.append(error("line", str(fault), path, number))
     return labels
+
+
+def _meta_label(cells: Sequence[str], task: str, path: Path, number: int) -> tuple[str, Label]:
+    if len(cells) != 9:
+        raise ValueError(f"{len(cells)} words, where there are nine: trial, level, total, six items")
+    id_, level, total, *items = cells
+    if split_id(id_)[0] != task:
+        raise ValueError(f"{id_} is no trial of {task}")
+    if level not in LEVELS:
+        raise ValueError(f"{id_}: the level is {level!r}, not one of {', '.join(LEVELS)}")
+    if not re.fullmatch(r"[0-9]+", total) or not 6 <= int(total) <= 30:
+        raise ValueError(f"{id_}: the total is {total!r}, not a whole number from 6 to 30")
+    values = _items([int(item) if item.isascii() and item.isdigit() else item for item in items])
+    return id_, Label(values, int(total), level, str(path), number)
+
+
+def differing(from_pickle: Mapping[str, Label], from_meta: Mapping[str, Label]) -> list[Finding]:
+    """Trials whose items are others in label.pkl than in a meta file."""
+    return [
+        error("judges", f"{id_}: {list(from_pickle[id_].items)} and {list(label.items)}", label.file, label.row, id_)
+        for id_, label in from_meta.items()
+        if id_ in from_pickle and from_pickle[id_].items != label.items
+    ]
+
+
+def joined(from_pickle: Mapping[str, Label], from_meta: Mapping[str, Label]) -> dict[str, Label]:
+    """The labels of both; a meta file's have total and level."""
+    return dict(from_pickle) | dict(from_meta)
 
 
 def _items(values: Sequence[Any]) -> tuple[int, ...]:
@@ -201,37 +257,34 @@ def _items(values: Sequence[Any]) -> tuple[int, ...]:
     return tuple(values)
 
 
-def _agree(from_pickle: Mapping[str, Any], from_meta: Mapping[str, Any], path: Path) -> None:
-    lines = [
-        f"{id_}: {list(from_pickle[id_])} and {list(items)}"
-        for id_, (items, _, _) in from_meta.items()
-        if id_ in from_pickle and from_pickle[id_] != items
-    ]
-    _refuse(lines, f"trials have other items in {path} than in the meta file")
-
-
 def _refuse_unknown(exclude: Sequence[str], labels: Mapping[str, Any]) -> None:
     if unknown := sorted(set(exclude) - set(labels)):
         raise DataError(f"option exclude: no trials {', '.join(unknown)} (ids look like Suturing_B001)")
 
 
-def _read_folds(path: Path, tasks: Sequence[str], labels: Mapping[str, Any]) -> dict[str, int]:
+def read_folds(path: Path, tasks: Sequence[str], labels: Mapping[str, Any], bad: list[Finding]) -> dict[str, int]:
+    """The fold of each trial; trials that are in two, or have no label, go into `bad`; row is the fold's number.
+
+    Raises:
+      DataError: it is no file of folds, or lacks a task.
+    """
     raw = safe_pickle.load(path)
-    if not isinstance(raw, dict) or not all(isinstance(lists, list) for lists in raw.values()):
+    if not isinstance(raw, dict) or not all(
+        isinstance(lists, list) and all(isinstance(fold, list | tuple) for fold in lists) for lists in raw.values()
+    ):
         raise DataError(f"{path}: not MUSDL's folds (a dict of task -> lists of trials)")
     if missing := [task for task in tasks if task not in raw]:
         raise DataError(f"{path}: no folds of {', '.join(missing)}")
     fold_of: dict[str, int] = {}
-    bad = []
     for task in tasks:
         for number, trials in enumerate(raw[task]):
             for id_ in map(str, trials):
                 if id_ not in labels:
-                    bad.append(f"{id_} (fold {number}) has no label")
+                    bad.append(error("split", f"{id_} (fold {number}) has no label", path, number, id_))
                 elif id_ in fold_of:
-                    bad.append(f"{id_} is in fold {fold_of[id_]} and in fold {number}")
+                    text = f"{id_} is in fold {fold_of[id_]} and in fold {number}"
+                    bad.append(error("split", text, path, number, id_))
                 fold_of[id_] = number
-    _refuse(bad, f"faults in {path}")
     return fold_of
 
 

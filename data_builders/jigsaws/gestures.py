@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from aqa_jax.check.findings import Finding, error
 from aqa_jax.errors import DataError
 
 from .annotations import PARENTS
@@ -36,7 +37,18 @@ def load(raw_dir: Path, trials: Sequence[str], tasks: Sequence[str], left_out: S
     Raises:
       DataError: lines that cannot be read; all are named.
     """
-    bad: list[str] = []
+    bad: list[Finding] = []
+    transcriptions = read(raw_dir, trials, tasks, bad, left_out)
+    if bad:
+        lines = [str(one) for one in bad]
+        raise DataError("\n  ".join([f"JIGSAWS: {len(bad)} faults in the transcriptions:", *lines]))
+    return transcriptions
+
+
+def read(
+    raw_dir: Path, trials: Sequence[str], tasks: Sequence[str], bad: list[Finding], left_out: Sequence[str] = ()
+) -> Transcriptions:
+    """As :func:`load`; lines that cannot be read go into `bad`."""
     found: dict[str, list[Gesture]] = {}
     missing: list[str] = []
     left_over: list[str] = []
@@ -54,8 +66,6 @@ def load(raw_dir: Path, trials: Sequence[str], tasks: Sequence[str], left_out: S
                 found[id_] = _read(files[id_], bad)
         missing += [id_ for id_ in wanted if not found.get(id_)]
         left_over += [id_ for id_ in files if id_ not in wanted and id_ not in left_out]
-    if bad:
-        raise DataError("\n  ".join([f"JIGSAWS: {len(bad)} faults in the transcriptions:", *bad]))
     return Transcriptions(found, tuple(folders), tuple(missing), tuple(left_over))
 
 
@@ -74,23 +84,25 @@ def beyond(text: str, num_frames: int) -> list[Gesture]:
     return [gesture for gesture in from_text(text) if gesture[1] > num_frames]
 
 
-def _read(path: Path, bad: list[str]) -> list[Gesture]:
+def _read(path: Path, bad: list[Finding]) -> list[Gesture]:
     gestures: list[Gesture] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1):
         words = line.split()
         if not words:
             continue
-        where = f"{path}, line {number}"
+        fault = ""
         if len(words) != 3:
-            bad.append(f"{where}: {len(words)} words, where there are three: first frame, last frame, gesture")
-        elif not all(re.fullmatch(r"[0-9]+", word) for word in words[:2]):
-            bad.append(f"{where}: {words[0]!r} and {words[1]!r} are not two frame numbers")
+            fault = f"{len(words)} words, where there are three: first frame, last frame, gesture"
+        elif not all(re.fullmatch(r"[0-9]{1,9}", word) for word in words[:2]):
+            fault = f"{words[0]!r} and {words[1]!r} are not two frame numbers"
         elif int(words[1]) < int(words[0]):
-            bad.append(f"{where}: the gesture ends at frame {words[1]}, before it starts at {words[0]}")
+            fault = f"the gesture ends at frame {words[1]}, before it starts at {words[0]}"
         elif not _NAME.fullmatch(words[2]):
-            bad.append(f"{where}: the gesture is {words[2]!r}, not G1, G2, ...")
+            fault = f"the gesture is {words[2]!r}, not G1, G2, ..."
         elif gestures and int(words[0]) < gestures[-1][0]:
-            bad.append(f"{where}: the gesture starts at frame {words[0]}, before the one above it")
+            fault = f"the gesture starts at frame {words[0]}, before the one above it"
         else:
             gestures.append((int(words[0]), int(words[1]), words[2]))
+        if fault:
+            bad.append(error("line", fault, path, number, path.stem))
     return gestures

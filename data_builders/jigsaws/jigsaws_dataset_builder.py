@@ -8,10 +8,11 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from aqa_jax.check.findings import Finding, Video
 from aqa_jax.data.builder import VideoBuilderConfig, VideoDatasetBuilder
 from aqa_jax.data.encode import Renderer
 
-from . import annotations, gestures, render, videos
+from . import annotations, check, gestures, render, videos
 
 
 @dataclasses.dataclass(eq=False)
@@ -43,6 +44,8 @@ class Builder(VideoDatasetBuilder):
 
     VERSION = tfds.core.Version("1.1.0")
     SPLITS = ("train",)
+    SCORE_RANGE = (6.0, 30.0)
+    JUDGE_RULE = "sum"
     BUILDER_CONFIGS: Sequence[JigsawsConfig] = [
         JigsawsConfig(name=task, task=task) for task in ("all", *annotations.TASKS)
     ]
@@ -89,11 +92,19 @@ class Builder(VideoDatasetBuilder):
         """Decodes a video file or reads a folder of images."""
         return render.render
 
+    def raw_videos(self, found: list[Finding]) -> list[Video]:
+        """Every labelled trial of the raw data, for --mode check."""
+        config = self.builder_config
+        return check.raw_videos(
+            self.raw_dir, found, task=config.task, capture=config.capture, layout=config.layout,
+            info_dir=config.info_dir, frames_dir=config.frames_dir, exclude=config.exclude,
+        )  # fmt: skip
+
     def describe(self) -> dict[str, Any]:
         """Score range, the items, the partitions in use, where labels and folds are from, and the traps found."""
         return {
-            "score_range": [6.0, 30.0],
-            "judge_rule": "sum",
+            "score_range": list(self.SCORE_RANGE),
+            "judge_rule": self.JUDGE_RULE,
             "items": list(annotations.ITEMS),
             "labels_from": self.labels.source,
             "folds_from": self.labels.folds_from,

@@ -49,18 +49,7 @@ def find(
       ConfigError: an option has no such value.
       DataError: trials without a video, folders without images, files that do not open; all are named.
     """
-    if layout not in LAYOUTS:
-        raise ConfigError(f"option layout: {layout!r} is not one of {', '.join(LAYOUTS)}")
-    if capture not in (1, 2):
-        raise ConfigError(f"option capture: {capture} is neither 1 nor 2")
-    found: dict[str, Path] = {}
-    if layout != "videos":
-        found = _in_folder(_frames_folder(raw_dir, frames_dir), capture, "")
-    if not found and layout != "frames":
-        for task in tasks:
-            folders = [raw_dir / parent / task / "video" for parent in PARENTS]
-            found |= _in_folder(next((folder for folder in folders if folder.is_dir()), None), capture, ".avi")
-    found = {id_: path for id_, path in found.items() if id_.rsplit("_", 1)[0] in tasks}
+    found = _paths(raw_dir, tasks, capture, layout, frames_dir)
     missing = [trial.id for trial in trials if trial.id not in found]
     if missing:
         looked = f"<task>/video/<trial>_capture{capture}.avi and frames/<trial>_capture{capture}/"
@@ -84,6 +73,29 @@ def find(
     if wrong:
         raise DataError("\n  ".join([f"JIGSAWS: {len(wrong)} of {len(trials)} videos cannot be read:", *wrong]))
     return sources, sorted(set(found) - set(sources) - set(left_out))
+
+
+def sources(
+    raw_dir: Path, tasks: Sequence[str], *, capture: int, layout: str = "auto", frames_dir: str = ""
+) -> dict[str, Source]:
+    """What lies there, labelled or not, by trial; nothing is opened. Arguments and errors are those of `find`."""
+    found = _paths(raw_dir, tasks, capture, layout, frames_dir)
+    return {id_: Source(str(path), _images(path) if path.is_dir() else ()) for id_, path in found.items()}
+
+
+def _paths(raw_dir: Path, tasks: Sequence[str], capture: int, layout: str, frames_dir: str) -> dict[str, Path]:
+    if layout not in LAYOUTS:
+        raise ConfigError(f"option layout: {layout!r} is not one of {', '.join(LAYOUTS)}")
+    if capture not in (1, 2):
+        raise ConfigError(f"option capture: {capture} is neither 1 nor 2")
+    found: dict[str, Path] = {}
+    if layout != "videos":
+        found = _in_folder(_frames_folder(raw_dir, frames_dir), capture, "")
+    if not found and layout != "frames":
+        for task in tasks:
+            folders = [raw_dir / parent / task / "video" for parent in PARENTS]
+            found |= _in_folder(next((folder for folder in folders if folder.is_dir()), None), capture, ".avi")
+    return {id_: path for id_, path in found.items() if id_.rsplit("_", 1)[0] in tasks}
 
 
 def _frames_folder(raw_dir: Path, given: str) -> Path | None:
