@@ -38,8 +38,9 @@ def protocol(run: SetUp) -> str:
     if data.validation_fraction:
         held = "groups" if data.validation_by == "group" else "videos"
         validation = f"{data.validation_fraction:.0%} of the training split by {held}, seed {run.config.seed}"
+    own = run.store.metadata.get("test_split", "published test split")
     parts = [
-        f"{data.builder}: " + (f"test on {data.test_where}" if data.test_where else "published test split"),
+        f"{data.builder}: " + (f"test on {data.test_where}" if data.test_where else own),
         f"validation: {validation}",
         f"{evaluate.views} view(s) a video",
     ]

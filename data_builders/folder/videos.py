@@ -1,0 +1,116 @@
+"""The video files of a folder: which row is which file, and what shape they have."""
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from aqa_jax.data import cores
+from aqa_jax.data.decode import Size, cv2, iterate_frames
+from aqa_jax.errors import DecodeError
+
+from .table import Row
+
+SUFFIXES = (
+    ".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".mts", ".m2ts", ".3gp", ".ogv",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Source:
+    """One video file.
+
+    Attributes:
+      path: of the file.
+      size: height and width in pixels, upright.
+      fps: frames a second as the container says; 0 where it does not.
+    """
+
+    path: str
+    size: Size
+    fps: float
+
+
+def video_files(folder: Path) -> list[str]:
+    """Relative posix paths of all video files below `folder`, sorted; hidden ones are none."""
+    found = []
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith("."):
+                found.append(Path(parent, name).relative_to(folder).as_posix())
+    return sorted(found)
+
+
+def match(rows: Sequence[Row], files: Sequence[str]) -> tuple[dict[str, str], list[str], list[str]]:
+    """The file of every row by its id, the problems, and the files that no row names.
+
+    A file is named by its path, with or without suffix, or by its name alone where only one file has it; without regard
+    to case where nothing else fits.
+    """
+    known: list[dict[str, list[str]]] = [defaultdict(list) for _ in range(8)]
+    for file in files:
+        name = file.rsplit("/", 1)[-1]
+        forms = (file, os.path.splitext(file)[0], name, os.path.splitext(name)[0])
+        for index, form in zip(known, (*forms, *(form.lower() for form in forms)), strict=True):
+            index[form].append(file)
+    found: dict[str, str] = {}
+    problems = []
+    rows_of: dict[str, list[int]] = defaultdict(list)
+    for row in rows:
+        wanted = row.file or row.id
+        tried = [wanted] * 4 + [wanted.lower()] * 4
+        candidates = next((index[form] for index, form in zip(known, tried, strict=True) if form in index), [])
+        if len(candidates) == 1:
+            found[row.id] = candidates[0]
+            rows_of[candidates[0]].append(row.number)
+        elif candidates:
+            problems.append(f"row {row.number}: {wanted!r} may be {' or '.join(candidates)}; give the path in `file`")
+        else:
+            problems.append(f"row {row.number}: no video {wanted!r} in the folder")
+    problems += [
+        f"rows {' and '.join(map(str, numbers))}: the same file, {file}"
+        for file, numbers in rows_of.items()
+        if len(numbers) > 1
+    ]
+    return found, problems, sorted(set(files) - set(rows_of))
+
+
+def look(folder: Path, files: dict[str, str], row_of: dict[str, int]) -> tuple[dict[str, Source], list[str]]:
+    """Decodes the first frame of every file (`files`: by id); the sources by id, and what is wrong with the others."""
+
+    def one(file: str) -> Source | str:
+        path = folder / file
+        try:
+            frame = next(iterate_frames(path), None)
+        except DecodeError as error:
+            return str(error)
+        if frame is None:
+            return f"{path}: no frame can be decoded"
+        capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+        fps = capture.get(cv2.CAP_PROP_FPS)
+        capture.release()
+        return Source(str(path), (frame.shape[0], frame.shape[1]), fps if 0 < fps < 1000 else 0.0)
+
+    with ThreadPoolExecutor(cores()) as pool:
+        looked = dict(zip(files, pool.map(one, files.values()), strict=True))
+    sources = {id_: result for id_, result in looked.items() if isinstance(result, Source)}
+    problems = [f"row {row_of[id_]}: {result}" for id_, result in looked.items() if isinstance(result, str)]
+    return sources, problems
+
+
+def stored_size(sources: Sequence[Source], side: int) -> tuple[Size, int]:
+    """The most frequent shape with `side` pixels on its short side, and how many videos have clearly another one."""
+    shapes = Counter(_at_side(source.size, side) for source in sources)
+    # Of several that are as frequent, the one nearest to a square loses least.
+    size = min(shapes, key=lambda shape: (-shapes[shape], max(shape)))
+    wide = size[1] / size[0]
+    other = sum(not 0.9 < wide / (shape[1] / shape[0]) < 1.1 for shape in shapes.elements())
+    return size, other
+
+
+def _at_side(size: Size, side: int) -> Size:
+    short = min(size)
+    return round(size[0] * side / short), round(size[1] * side / short)
