@@ -83,7 +83,7 @@ def test_a_table_as_spreadsheets_save_it(folder, tmp_path, text, encoding):
 
 def test_every_problem_at_once_with_its_row(folder, tmp_path):
     (folder / "clips" / "broken.mp4").write_bytes(b"no video" * 100)
-    shutil.copy(folder / "clips" / "v3.mp4", folder / "v3.mp4")
+    video(folder / "other" / "v3.mp4")
     text = (
         "id,score,subject,split,judges,difficlty\nv0,1,a,train,1|2,\nv0,2,a,train,1|2,\nv1,nan,b,train,1|2,\n"
         "v2,3,,train,1|2,\nv3,1e400x,c,train,1|2,\nv4,4,c,tset,1|2,\nmissing,1,c,train,1|2,\n\nv5,5,a,test,1|2,\n"
@@ -93,14 +93,14 @@ def test_every_problem_at_once_with_its_row(folder, tmp_path):
         with pytest.raises(DataError) as error:
             read(table(folder, text), tmp_path)
     finally:
-        (folder / "v3.mp4").unlink()
+        (folder / "other" / "v3.mp4").unlink()
         (folder / "clips" / "broken.mp4").unlink()
     said = str(error.value)
     for expected in (
         "labels.csv: ", "row 1: the column 'difficlty' is not known; is it 'difficulty'?",
         "rows 2 and 3: the id 'v0' is listed more than once", "row 4: the score 'nan' is not a number",
         "row 5: no subject, while other rows have one", "row 6: the score '1e400x'", "row 7: the split 'tset'",
-        "row 8: no video 'missing'", "row 6: 'v3' may be clips/v3.mp4 or v3.mp4",
+        "row 8: no video 'missing'", "row 6: 'v3' may be clips/v3.mp4 or other/v3.mp4",
         "row 11: another number of judges than the 2", "row 12: the judge's mark 'x'",
         "rows 11 and 12: the same file, clips/v6.mp4", "row 13: a test video needs a score",
         "row 14: more cells than the header",
