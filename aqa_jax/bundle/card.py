@@ -129,8 +129,9 @@ def _limits(config: Config, content: Collection[str]) -> str:
         )
     if members.PROGRAM in content:
         lines.append(
-            f"{members.PROGRAM} was made by jax {versions()['jax']}. jax reads such programs for six months: with a "
-            "jax released later than that it may be refused, while this file itself stays usable."
+            f"{members.PROGRAM} takes any number of videos at once, on a CPU or an NVIDIA GPU. It was made by jax "
+            f"{versions()['jax']}, and jax reads such programs for six months: a jax released later than that may "
+            "refuse it, while the rest of this file stays usable."
         )
     return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
 

@@ -61,6 +61,10 @@ def export_run(config: Config, workdir: Path, output: Path) -> str:
         content[members.RECALIBRATION] = members.to_json({"schema": recalibrations.SCHEMA, **learnt.to_dict()})
     if (near := trained.trust.familiarity) is not None and settings.familiarity:
         content[members.FAMILIARITY] = members.familiarity_to_bytes(near)
+    if settings.stablehlo:
+        from aqa_jax.bundle.program import export_program
+
+        content[members.PROGRAM] = export_program(config, trained)
     content[members.CARD] = card.model_card(config, trained, metrics, content).encode()
     content[members.MANIFEST] = members.to_json(
         {

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from aqa_jax import config as config_lib
+from aqa_jax.bundle import open_bundle
+from aqa_jax.bundle.writer import export_run
 from aqa_jax.data.exemplar_keys import exemplar_keys
 from aqa_jax.data.video_store import VideoTable
 from aqa_jax.errors import ConfigError, DataError
@@ -94,7 +96,7 @@ def test_resumed_equals_uninterrupted(trained, data_dir, tmp_path, monkeypatch):
         np.testing.assert_array_equal(a, b)
 
 
-def test_files_are_scored_without_the_dataset(trained, monkeypatch):
+def test_files_are_scored_without_the_dataset(trained, tmp_path, monkeypatch):
     run, workdir = trained
     monkeypatch.setattr(Run, "store", property(lambda self: pytest.fail("the dataset was opened")))
     scorer = RunScorer(run.config, workdir)
@@ -106,6 +108,11 @@ def test_files_are_scored_without_the_dataset(trained, monkeypatch):
     scored = scorer.score(batch["video"], batch["difficulty"])
     names = run.store.table.column("id")[batch["row"]]
     np.testing.assert_allclose(scored.mean, [wanted[name] for name in names], rtol=1e-4)
+    # The exemplars go along in a bundle.
+    export_run(run.config, workdir, tmp_path / "core.aqa")
+    shared = open_bundle(tmp_path / "core.aqa").score(batch["video"], batch["difficulty"])
+    np.testing.assert_array_equal(shared.mean, scored.mean)
+    np.testing.assert_array_equal(shared.distance, scored.distance)
     with pytest.raises(ConfigError, match="give it, one for each video"):
         scorer.score(batch["video"])
 
