@@ -13,6 +13,8 @@ from aqa_jax.report import charts, images, page
 if TYPE_CHECKING:
     from aqa_jax.explain.explanation import Explanation
 
+_SHOWN_ABOVE = ("file", "score", "sigma", "low50", "high50", "low90", "high90", "difficulty")
+
 
 def write_video_report(
     path: str | os.PathLike[str],
@@ -23,16 +25,17 @@ def write_video_report(
     explanation: "Explanation | None" = None,
     training_scores: Sequence[float] | None = None,
     thumbnails: bool = True,
+    names: bool = True,
 ) -> None:
-    """Writes :func:`video_report` to a file, whole or not at all."""
-    report = video_report(
+    """Writes the report of one video as one HTML file, whole or not at all; arguments as :func:`report_parts`."""
+    _, report = report_parts(
         row=row, model=model, clips=clips, explanation=explanation, training_scores=training_scores,
-        thumbnails=thumbnails,
+        thumbnails=thumbnails, names=names,
     )  # fmt: skip
     page.write(path, report)
 
 
-def video_report(
+def report_parts(
     *,
     row: Mapping[str, Any],
     model: Mapping[str, Any],
@@ -40,8 +43,9 @@ def video_report(
     explanation: "Explanation | None" = None,
     training_scores: Sequence[float] | None = None,
     thumbnails: bool = True,
-) -> str:
-    """The report of one video as the text of one HTML file.
+    names: bool = True,
+) -> tuple[str, str]:
+    """The report of one video: its ``<main>`` for a page that has the style, and all of it as one HTML file.
 
     Args:
       row: of this video in scores.json.
@@ -50,24 +54,30 @@ def video_report(
       explanation: why; None leaves those parts out.
       training_scores: for comparison; None leaves them out.
       thumbnails: whether pictures of the video may be in it.
+      names: whether the file's name may be in it.
     """
-    return page.render(
-        "video.html",
-        name=PurePath(str(row["file"])).name,
-        row=row,
-        notices=_notices(row),
-        distribution=charts.distribution(row, training_scores),
-        training_videos=len(training_scores) if training_scores is not None else 0,
-        why=None if explanation is None else _why(explanation),
-        segments=_segments(clips, explanation) if thumbnails else [],
-        has_cam=explanation is not None and explanation.cam is not None,
-        facts=page.leaves(model),
-    )
+    name = PurePath(str(row["file"])).name if names else "A video"
+    values = {
+        "row": row,
+        "notices": _notices(row),
+        "distribution": charts.distribution(row, training_scores),
+        "training_videos": len(training_scores) if training_scores is not None else 0,
+        "why": None if explanation is None else _why(explanation),
+        "segments": _segments(clips, explanation) if thumbnails else [],
+        "has_cam": explanation is not None and explanation.cam is not None,
+        "intervals": str(model.get("intervals", "")),
+        "facts": [(key, item) for key, item in row.items() if key not in _SHOWN_ABOVE],
+        "model": page.leaves(model),
+    }
+    main = page.environment().get_template("video_main.html").render(name=name, **values)
+    return main, page.render("video.html", name=name, row=row, main=page.safe(main))
 
 
 def _notices(row: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What a reader must know before the figure: a headline and a sentence each."""
     found = []
+    if row.get("damage"):
+        found.append(("A damaged file", f"Parts of what the model saw may be made up: {row['damage']}."))
     if row.get("unfamiliar"):
         found.append(
             ("Unlike the training videos", "The model has seen nothing like this video: do not trust the score.")
@@ -101,8 +111,7 @@ def _why(explanation: "Explanation") -> dict[str, Any]:
             }
             for s in range(len(contributions))
         ],
-        # Hiding it raises the score the most.
-        "fault": int(np.argmin(occlusion)) + 1 if occlusion.min() < 0 else None,
+        "fault": explanation.worst + 1 if occlusion.min() < 0 else None,
     }
     return found
 

@@ -1,0 +1,187 @@
+"""The page and its one verb: a video comes, its score and report go."""
+
+import asyncio
+import contextlib
+import json
+import math
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from aqa_jax.errors import AqaError
+from aqa_jax.report import page
+from aqa_jax.serve.guard import Guard
+
+_TEMPLATES = resources.files("aqa_jax.serve") / "templates"
+
+Judge = Callable[[Path, str, float | None], Mapping[str, Any]]
+"""(file, its name, difficulty) -> an answer that becomes JSON; AqaError where the file cannot be scored."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of one request: megabytes of the video, seconds from its arrival to the answer."""
+
+    megabytes: int
+    seconds: float
+
+
+class Busy:
+    """Whether a video is being scored: one at a time, for one model has one memory."""
+
+    def __init__(self) -> None:
+        self.taken = False
+
+
+def make_app(
+    judge: Judge,
+    *,
+    port: int,
+    limits: Limits,
+    needs_difficulty: bool,
+    difficulties: tuple[float, ...] | None,
+    name: str,
+) -> Starlette:
+    """The page as an ASGI app.
+
+    Args:
+      judge: scores a file.
+      port: the page's own, for its guard.
+      limits: of one request.
+      needs_difficulty: whether ``judge`` needs a difficulty.
+      difficulties: the only ones that it knows; None: any.
+      name: of the model, for people.
+    """
+    # One thread: jax's programs and the decoder's process are used by one video after another.
+    worker, busy = ThreadPoolExecutor(1, thread_name_prefix="score"), Busy()
+    html = page.environment("aqa_jax.serve").get_template("page.html").render(
+        name=name, needs_difficulty=needs_difficulty, difficulties=difficulties, limits=limits
+    )  # fmt: skip
+    style = page.stylesheet() + (_TEMPLATES / "page.css").read_text(encoding="utf-8")
+    script = (_TEMPLATES / "page.js").read_text(encoding="utf-8")
+
+    def fixed(content: str, kind: str) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            return Response(content, media_type=kind)
+
+        return answer
+
+    async def score(request: Request) -> Response:
+        try:
+            answer = await _scored(request, judge, worker, busy, limits, needs_difficulty)
+            return Response(answer, media_type="application/json")
+        except HTTPException as error:
+            # A browser writes other statuses to its console, whatever the page makes of them.
+            status = 200 if "page" in request.query_params else error.status_code
+            return JSONResponse({"error": error.detail}, status)
+
+    routes = [
+        Route("/", fixed(html, "text/html")),
+        Route("/page.css", fixed(style, "text/css")),
+        Route("/page.js", fixed(script, "text/javascript")),
+        Route("/score", score, methods=["POST"]),
+    ]
+    return Starlette(routes=routes, middleware=[Middleware(Guard, port=port)])
+
+
+async def _scored(
+    request: Request, judge: Judge, worker: ThreadPoolExecutor, busy: Busy, limits: Limits, needs_difficulty: bool
+) -> str:
+    """The judge's answer, as JSON, to the video that ``request`` carries.
+
+    Raises:
+      HTTPException: there is none; the detail is a sentence for people.
+    """
+    if busy.taken:
+        raise HTTPException(503, "Another video is being scored: try again in a moment.")
+    name = _name(request.query_params.get("name", ""))
+    difficulty = _difficulty(request.query_params.get("difficulty"), needs_difficulty)
+    busy.taken = True
+    handed_over = False
+    folder = tempfile.TemporaryDirectory(prefix="aqa_jax_", ignore_cleanup_errors=True)
+    # Only the ending of a stranger's name is used, and only letters and digits of it.
+    path = Path(folder.name) / f"video{_ending(name)}"
+
+    def work() -> str:
+        try:
+            # Numpy's numbers become plain ones.
+            return json.dumps(judge(path, name, difficulty), default=lambda x: x.tolist(), allow_nan=False)
+        finally:
+            folder.cleanup()
+            busy.taken = False
+
+    try:
+        async with asyncio.timeout(limits.seconds):
+            await _receive(request, path, limits.megabytes * 10**6)
+            # The thread frees what it holds, also where nobody waits for it any longer.
+            running = asyncio.get_running_loop().run_in_executor(worker, work)
+            handed_over = True
+            running.add_done_callback(lambda done: done.cancelled() or done.exception())
+            return await asyncio.shield(running)
+    except TimeoutError:
+        raise HTTPException(
+            504, f"This took longer than {limits.seconds:g} seconds: send a shorter video, or start the page with a "
+            "larger --config.serve.max_seconds."
+        ) from None  # fmt: skip
+    except AqaError as error:
+        raise HTTPException(422, str(error).replace(str(path), name)) from None
+    except ClientDisconnect:
+        raise HTTPException(400, "The video did not arrive whole.") from None
+    finally:
+        if not handed_over:
+            folder.cleanup()
+            busy.taken = False
+
+
+async def _receive(request: Request, path: Path, most: int) -> None:
+    """Writes the body to ``path``; HTTPException where it is empty or larger than ``most`` bytes."""
+    too_large = HTTPException(
+        413, f"The video is larger than {most / 1e6:g} MB: cut it, or start the page with a larger "
+        "--config.serve.max_mb."
+    )  # fmt: skip
+    with contextlib.suppress(ValueError):
+        if int(request.headers.get("content-length", "0")) > most:
+            raise too_large
+    size = 0
+    with open(path, "wb") as file:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > most:
+                raise too_large
+            file.write(chunk)
+    if not size:
+        raise HTTPException(400, "The file is empty.")
+
+
+def _name(given: str) -> str:
+    """The last part of a file's name, without what cannot be shown."""
+    last = PurePosixPath(PureWindowsPath(given).name).name
+    return "".join(c for c in last if c.isprintable())[:120] or "video"
+
+
+def _ending(name: str) -> str:
+    ending = PurePosixPath(name).suffix
+    return ending if ending[1:].isascii() and ending[1:].isalnum() and len(ending) <= 6 else ""
+
+
+def _difficulty(given: str | None, needed: bool) -> float | None:
+    if not needed:
+        return None
+    try:
+        found = float(given or "")
+    except ValueError:
+        found = math.nan
+    if not 0 < found < 1000:
+        raise HTTPException(400, "This model needs the difficulty of the action: a number above 0, as 3.0.")
+    return found
