@@ -101,7 +101,7 @@ def test_every_problem_at_once_with_its_row(folder, tmp_path):
         "rows 2 and 3: the id 'v0' is listed more than once", "row 4: the score 'nan' is not a number",
         "row 5: no subject, while other rows have one", "row 6: the score '1e400x'", "row 7: the split 'tset'",
         "row 8: no video 'missing'", "row 6: 'v3' may be clips/v3.mp4 or other/v3.mp4",
-        "row 11: another number of judges than the 2", "row 12: the judge's mark 'x'",
+        "rows 11, 12: another number of judges than the 2", "row 12: the judge's mark 'x'",
         "rows 11 and 12: the same file, clips/v6.mp4", "row 13: a test video needs a score",
         "row 14: more cells than the header",
         "rows 2, 3, 12: training videos of subjects who are tested too (a, e)",
