@@ -1,43 +1,67 @@
 """Scores video files."""
 
+import time
+from pathlib import Path
+
 from aqa_jax.errors import ConfigError
 from aqa_jax.modes.request import Request
 
 
 def run(request: Request) -> int:
     """Scores video files; 1 if any of them failed."""
+    from aqa_jax.predict.camera import camera_of
     from aqa_jax.predict.ensemble import make_scorer
     from aqa_jax.predict.inputs import find_videos, read_difficulties
     from aqa_jax.predict.predict import predict as predict_files
+    from aqa_jax.predict.scores_files import check_output
 
     if not request.inputs:
-        raise ConfigError("--mode predict needs --input FILE, FOLDER or GLOB.")
-    found = find_videos(request.inputs)
+        raise ConfigError("--mode predict needs --input FILE, FOLDER, GLOB, @LIST, - (paths on stdin) or camera.")
+    settings, output = request.config.predict, request.predictions
+    check_output(output)
+    recordings = [name for name in request.inputs if camera_of(name) is not None]
+    named = [name for name in request.inputs if name not in recordings]
+    # What is not there is said before a model is loaded, and before anybody performs.
+    found = find_videos(named) if named else None
     scorer = make_scorer(request.config, request.workdir)
-    settings = request.config.predict
     difficulty = read_difficulties(request.difficulties) if request.difficulties else settings.difficulty or None
     if scorer.needs_difficulty and difficulty is None:
         raise ConfigError(
             "This run's head needs the difficulty of the action: give --config.predict.difficulty=3.0, "
             "or --difficulties FILE.csv with the columns file and difficulty."
         )
-    output = request.predictions
+    if recordings:
+        found = find_videos([*named, *(_take(name, settings.camera_seconds, output) for name in recordings)])
+    assert found is not None
     report = predict_files(
         found, scorer, output, form=scorer.input_format, batch_size=settings.batch_size or scorer.batch_size,
         difficulty=difficulty if scorer.needs_difficulty else None, known_difficulties=scorer.known_difficulties,
         score_range=scorer.trained_on["score_range"], model=scorer.describe(), check=settings.check,
         threads=request.config.data.threads or None, decode_seconds=settings.decode_seconds,
-        decode_mb=settings.decode_mb,
+        decode_mb=settings.decode_mb, resume=settings.resume,
     )  # fmt: skip
     for row in report.rows:
         note = "  (outside the training scores)" if row["out_of_training_range"] else ""
         note += "  (unlike the training videos: do not trust it)" if row["unfamiliar"] else ""
         note += f"  (damaged: {row['damage']})" if row["damage"] else ""
         print(f"{row['file']}: {row['score']:.2f} ± {row['sigma']:.2f}{note}")
+        if row.get("extras_error"):
+            print(f"{row['file']}: {row['extras_error']}")
     for file, error in report.errors.items():
-        print(f"{file}: {error}")
+        print(error if error.startswith(file) else f"{file}: {error}")
     if report.check is not None:
         print(f"Check: {report.check.words}")
     print(f"Sigma and intervals: {scorer.describe().get('intervals', 'raw')}")
     print(f"Scores: {output / 'scores.csv'}")
     return report.exit_code
+
+
+def _take(name: str, seconds: float, output: Path) -> Path:
+    """Records one take into the output folder."""
+    from aqa_jax.predict.camera import camera_of, record
+
+    path = output / f"camera_{time.strftime('%Y%m%d_%H%M%S')}.mp4"
+    print(f"Recording {seconds:g} s from {name} …", flush=True)
+    frames = record(camera_of(name) or 0, seconds, path)
+    print(f"Recorded: {path} ({frames} frames)")
+    return path

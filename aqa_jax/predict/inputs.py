@@ -1,11 +1,13 @@
-"""Which files to score: a file, a folder, a pattern, or several of them."""
+"""Which files to score: a file, a folder, a pattern, a list of them, or several of these."""
 
 import glob
 import math
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from aqa_jax.errors import DataError
 from aqa_jax.files import read_csv
@@ -24,20 +26,23 @@ class Inputs:
 
 
 def find_videos(inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> Inputs:
-    """Resolves FILE, FOLDER (searched to its depths), GLOB (`**` allowed), or a sequence of them.
+    """Resolves FILE, FOLDER (searched to its depths), GLOB (`**` allowed), a list of these, or a sequence of them.
+
+    A list is `@FILE`, or a file that ends in .txt, with one of them a line, or `-`: standard input. Empty lines and
+    those that start with # are passed over. A relative path counts from the working folder, or else from the list's.
+    What a list names and does not exist is taken for a video that cannot be read: it does not stop the others.
 
     Videos come sorted, each once. A file that is named itself is taken whatever its suffix; in folders and
     patterns other suffixes are passed over and listed, and hidden files are passed over in silence.
 
     Raises:
-      DataError: an input does not exist, or no video was found.
+      DataError: an input does not exist, a list cannot be read, or no video was found.
     """
     items = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
     videos: dict[Path, Path] = {}
     ignored: dict[Path, Path] = {}
-    for item in items:
-        path = Path(item)
-        if path.is_file():
+    for path, listed in _named(items):
+        if path.is_file() or (listed and not path.exists() and not glob.glob(str(path), recursive=True)):
             videos.setdefault(path.resolve(), path)
             continue
         for found in _candidates(path):
@@ -76,6 +81,37 @@ def read_difficulties(path: str | os.PathLike[str]) -> dict[str, float]:
             raise DataError(f"{path}, row {line}: {name} comes twice")
         result[name] = value
     return result
+
+
+def _named(items: Iterable[str | os.PathLike[str]]) -> Iterator[tuple[Path, bool]]:
+    """Each path, and whether a list named it."""
+    for item in items:
+        name = os.fspath(item)
+        if name == "-":
+            yield from ((Path(line), True) for line in _lines(sys.stdin, "standard input"))
+        elif (at := name.startswith("@") and not Path(name).exists()) or (
+            name.lower().endswith(".txt") and Path(name).is_file()
+        ):
+            path = Path(name[1:] if at else name)
+            if not path.is_file():
+                raise DataError(f"{path} does not exist: a list of videos has one path a line")
+            with open(path, encoding="utf-8-sig") as file:
+                for line in _lines(file, str(path)):
+                    found = Path(line)
+                    beside = path.parent / line
+                    yield (beside if not found.exists() and beside.exists() else found), True
+        else:
+            yield Path(item), False
+
+
+def _lines(file: TextIO, name: str) -> list[str]:
+    try:
+        lines = [line.strip() for line in file]
+    except UnicodeDecodeError as error:
+        raise DataError(f"{name} is not text in UTF-8: a list of videos has one path a line") from error
+    if any("\0" in line for line in lines):
+        raise DataError(f"{name} is not text: a list of videos has one path a line")
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def _candidates(path: Path) -> list[Path]:

@@ -5,7 +5,8 @@ import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -17,14 +18,12 @@ from aqa_jax.data import cores
 from aqa_jax.data.sampling import ClipWindow
 from aqa_jax.errors import AqaError, DataError
 from aqa_jax.evaluate.results import versions
-from aqa_jax.files import write_csv, write_json
+from aqa_jax.predict.facts import Facts, read_facts
 from aqa_jax.predict.inputs import Inputs
 from aqa_jax.predict.sandbox import MEGABYTES, SECONDS, Sandbox
+from aqa_jax.predict.scores_files import INTERVALS, Kept, Partial, check_output, write_scores
 from aqa_jax.predict.video_clips import VideoClips, read_clips
 
-SCORES_SCHEMA = "aqa_jax.scores/1"
-INTERVALS = (50, 90)
-"""Levels of the reported central intervals, in per cent."""
 # A decoded video of ten clips takes 24 MB, and one a thread waits.
 _MOST_THREADS = 16
 
@@ -70,6 +69,22 @@ class InputFormat:
     crop_size: tuple[int, int]
 
 
+class Extras(Protocol):
+    """What a scored video gets beside its score."""
+
+    names: tuple[str, ...]
+
+    def room(self, videos: int) -> int:
+        """Bytes on the disk that they may take, generously."""
+
+    def make(self, path: Path, clips: VideoClips, row: Mapping[str, Any], sandbox: Sandbox) -> dict[str, list[str]]:
+        """Makes them; the files' names by extra, from the output folder. The file is opened in the sandbox alone.
+
+        Raises:
+          AqaError or OSError: one of them could not be made.
+        """
+
+
 @dataclass
 class Check:
     """The largest differences, in score points, between the scores and those of the plain model."""
@@ -79,16 +94,11 @@ class Check:
     sigma: float = 0.0
     against: ClassVar[str] = "the model in float32, its batch normalisation not folded"
 
-    def add(self, told: Distribution, plain: Distribution, videos: int) -> None:
-        """Counts the first `videos` of a batch; differences that are not finite are left out, as their scores are."""
-
-        def largest(one: Any, other: Any) -> float:
-            difference = np.abs(np.asarray(one, np.float64) - np.asarray(other, np.float64))[:videos]
-            return float(np.max(difference, initial=0.0, where=np.isfinite(difference)))
-
-        self.videos += videos
-        self.score = max(self.score, largest(_point(told), _point(plain)))
-        self.sigma = max(self.sigma, largest(told.sigma, plain.sigma))
+    def add(self, score: float, sigma: float) -> None:
+        """Counts a video with these differences; those that are not finite are left out, as their scores are."""
+        self.videos += 1
+        self.score = max(self.score, score if np.isfinite(score) else 0.0)
+        self.sigma = max(self.sigma, sigma if np.isfinite(sigma) else 0.0)
 
     @property
     def words(self) -> str:
@@ -117,8 +127,19 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """1 if any file failed, else 0."""
-        return int(bool(self.errors))
+        """1 if any file failed, or lacks what was to be made beside its score; else 0."""
+        return int(bool(self.errors) or any(row.get("extras_error") for row in self.rows))
+
+
+@dataclass(frozen=True)
+class _Video:
+    """A file that is decoded and waits to be scored."""
+
+    path: Path
+    clips: VideoClips
+    facts: Facts
+    sha256: str
+    difficulty: float | None
 
 
 def predict(
@@ -133,14 +154,17 @@ def predict(
     score_range: tuple[float, float] | None = None,
     model: Mapping[str, Any] | None = None,
     check: bool = False,
-    threads: int | None = None,
     decode_seconds: float = SECONDS,
     decode_mb: int = MEGABYTES,
+    resume: bool = False,
+    extras: Extras | None = None,
+    threads: int | None = None,
     progress: bool = True,
 ) -> Report:
     """Scores all videos; a file that cannot be read is listed with its error and does not stop the others.
 
     The next videos are decoded while the device scores; how many wait is bounded, so memory does not grow with files.
+    Every row is on the disk as soon as it is known; a call that is cut off leaves them for `resume`.
 
     Args:
       inputs: the files.
@@ -153,18 +177,33 @@ def predict(
       score_range: lowest and highest score in training; a score outside is flagged.
       model: what identifies the model (config hash, checkpoint step, …), copied into scores.json.
       check: score every video by the plain model too, and report the largest difference.
-      threads: that decode; by default one a core, 16 at most.
       decode_seconds: in which a file must be decoded, in a process of its own.
       decode_mb: memory that decoding one file may take.
+      resume: go on with what a call that was cut off left in `output`.
+      extras: what each video gets beside its score.
+      threads: that decode; by default one a core, 16 at most.
       progress: show a bar.
 
     Returns:
       The report; its `exit_code` is 1 if any file failed.
-    """
-    report = Report(check=Check() if check else None)
-    threads = threads or min(cores(), _MOST_THREADS)
 
-    def read(path: Path) -> tuple[VideoClips, str, float | None]:
+    Raises:
+      RunError: `output` cannot be written, or has no room; before anything is scored, if it is known then.
+      ConfigError: `resume`, and what is there was made by another model or with other settings.
+    """
+    threads, output = threads or min(cores(), _MOST_THREADS), Path(output)
+    names = () if extras is None else extras.names
+    report = Report(check=Check() if check else None)
+    settings = {
+        "window_frames": form.window.window,
+        "input_format": asdict(form),
+        "training_score_range": score_range,
+    }
+    check_output(output, *([] if extras is None else [extras.room(len(inputs.videos))]))
+    key = {"model": dict(model or {}), "settings": settings, "check": check, "versions": versions()}
+    partial = Partial(output, key, resume=resume)
+
+    def read(path: Path) -> _Video | Kept:
         given = difficulty.get(path.name) if isinstance(difficulty, Mapping) else difficulty
         if isinstance(difficulty, Mapping) and given is None:
             raise DataError(f"{path}: no difficulty is given for {path.name}")
@@ -173,29 +212,69 @@ def predict(
                 f"{path}: the model has no exemplar of difficulty {given}; it has those of "
                 f"{', '.join(f'{known:g}' for known in known_difficulties)}"
             )
-        clips = read_clips(path, form.window, form.frame_size, form.crop_size, sandbox=sandbox)
+        if not path.is_file():
+            raise DataError(f"{path}: no such file")
         with open(path, "rb") as file:
-            return clips, hashlib.file_digest(file, "sha256").hexdigest(), given
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        if (kept := partial.find(str(path), sha256, given, names)) is not None:
+            return kept
+        clips = read_clips(path, form.window, form.frame_size, form.crop_size, sandbox=sandbox)
+        return _Video(path, clips, read_facts(path, sandbox), sha256, given)
 
-    batch: list[tuple[Path, VideoClips, str, float | None]] = []
-    with Sandbox(decode_seconds, decode_mb) as sandbox, ThreadPoolExecutor(threads, "decode") as pool:
+    def keep(row: dict[str, Any], difference: list[float] | None) -> None:
+        report.rows.append(row)
+        if report.check is not None and difference is not None:
+            report.check.add(*difference)
+
+    batch: list[_Video] = []
+    with Sandbox(decode_seconds, decode_mb) as sandbox, _pool(threads) as pool, partial:
+        bar = tqdm(total=len(inputs.videos), unit="video", disable=not progress)
         started = ((path, pool.submit(read, path)) for path in inputs.videos)
         waiting = deque(islice(started, max(batch_size, threads)))
         scorer.prepare(batch_size)
-        for path, outcome in tqdm(
-            _in_order(waiting, started), total=len(inputs.videos), unit="video", disable=not progress
-        ):
+
+        def finish() -> None:
+            for video, row, difference in _scored(batch, scorer, batch_size, score_range, report):
+                if extras is not None:
+                    row |= _extras(extras, video, row, sandbox)
+                partial.add(row, difference)
+                keep(row, difference)
+            bar.update(len(batch))
+            batch.clear()
+
+        for path, outcome in _in_order(waiting, started):
             try:
-                batch.append((path, *outcome.result()))
+                video = outcome.result()
             except (AqaError, OSError) as error:
                 report.errors[str(path)] = str(error)
+                bar.update()
+                continue
+            if isinstance(video, Kept):
+                keep(video.row, video.check)
+                bar.update()
+            else:
+                batch.append(video)
             if len(batch) == batch_size:
-                _score(batch, scorer, batch_size, score_range, report)
-                batch = []
+                finish()
         if batch:
-            _score(batch, scorer, batch_size, score_range, report)
-    _write(Path(output), inputs, report, form, score_range, model or {})
+            finish()
+        bar.close()
+        order = {str(path): i for i, path in enumerate(inputs.videos)}
+        report.rows.sort(key=lambda row: order[row["file"]])
+        told = None if report.check is None else report.check.to_dict()
+        write_scores(output, inputs, report.rows, report.errors, model=model or {}, settings=settings, check=told)
+        partial.finish()
     return report
+
+
+@contextmanager
+def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
+    pool = ThreadPoolExecutor(threads, "decode")
+    try:
+        yield pool
+    finally:
+        # Where it is cut off, nobody waits for what nobody takes.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _in_order(
@@ -212,82 +291,71 @@ def _point(told: Distribution) -> np.ndarray:
     return np.asarray(getattr(told, "point", told.mean))
 
 
-def _score(
-    batch: list[tuple[Path, VideoClips, str, float | None]],
+def _plain(value: Any) -> float:
+    """The shortest decimal number that restores a float32."""
+    return float(str(np.float32(value)))
+
+
+def _scored(
+    batch: list[_Video],
     scorer: Scorer,
     batch_size: int,
     score_range: tuple[float, float] | None,
     report: Report,
-) -> None:
+) -> Iterator[tuple[_Video, dict[str, Any], list[float] | None]]:
+    """Each video with its row, and its differences from the plain model; errors go to the report."""
     # One batch size is one compilation: a short batch repeats its last video.
     padded = batch + batch[-1:] * (batch_size - len(batch))
-    video = np.stack([clips.video for _, clips, _, _ in padded])
-    given = [difficulty for *_, difficulty in padded if difficulty is not None]
+    video = np.stack([one.clips.video for one in padded])
+    given = [one.difficulty for one in padded if one.difficulty is not None]
     difficulties = np.array(given, np.float32) if given else None
-    distribution = scorer.score(video, difficulties)
-    score, sigma = _point(distribution), np.asarray(distribution.sigma)
+    told = scorer.score(video, difficulties)
+    score, mean, sigma = _point(told), np.asarray(told.mean), np.asarray(told.sigma)
+    differences = None
     if report.check is not None:
-        report.check.add(distribution, scorer.score(video, difficulties, plain=True), len(batch))
-    distance, unfamiliar = getattr(distribution, "distance", None), getattr(distribution, "unfamiliar", None)
-    limits = {}
-    for level in INTERVALS:
-        low, high = distribution.interval(level / 100)
-        limits[level] = {"low": np.asarray(low), "high": np.asarray(high)}
-    for i, (path, clips, digest, difficulty) in enumerate(batch):
+        plain = scorer.score(video, difficulties, plain=True)
+        differences = np.abs(np.array([score - _point(plain), sigma - np.asarray(plain.sigma)], np.float64))
+    distance, unfamiliar = getattr(told, "distance", None), getattr(told, "unfamiliar", None)
+    limits = {level: told.interval(level / 100) for level in INTERVALS}
+    for i, one in enumerate(batch):
         if not (np.isfinite(score[i]) and np.isfinite(sigma[i])):
-            report.errors[str(path)] = f"{path}: the model's score is not finite: is the checkpoint damaged?"
+            report.errors[str(one.path)] = f"{one.path}: the model's score is not finite: is the checkpoint damaged?"
+            if differences is not None and report.check is not None:
+                report.check.add(*differences[:, i].tolist())
             continue
-        outside = score_range is not None and not score_range[0] <= score[i] <= score_range[1]
-        intervals = {f"{end}{level}": pair[end][i] for level, pair in limits.items() for end in pair}
-        report.rows.append(
-            {
-                "file": str(path),
-                "score": score[i],
-                "sigma": sigma[i],
-                **intervals,
-                "difficulty": difficulty,
-                "frames": clips.num_frames,
-                "tempo": clips.tempo,
-                "resampled": clips.resampled,
-                "damage": clips.damage_in_words,
-                "out_of_training_range": outside,
-                "distance": None if distance is None else distance[i],
-                "unfamiliar": None if unfamiliar is None else unfamiliar[i],
-                "sha256": digest,
-            }
-        )
+        point = _plain(score[i])
+        rate = one.facts.fps
+        row = {
+            "file": str(one.path),
+            "score": point,
+            "mean": _plain(mean[i]),
+            "sigma": _plain(sigma[i]),
+            **{
+                f"{end}{level}": _plain(side[i])
+                for level, pair in limits.items()
+                for end, side in zip(("low", "high"), map(np.asarray, pair), strict=True)
+            },
+            "difficulty": one.difficulty,
+            "out_of_training_range": score_range is not None and not score_range[0] <= point <= score_range[1],
+            "distance": None if distance is None else _plain(distance[i]),
+            "unfamiliar": None if unfamiliar is None else bool(unfamiliar[i]),
+            "frames": one.clips.num_frames,
+            "tempo": one.clips.tempo,
+            "resampled": one.clips.resampled,
+            "fps": rate,
+            "seconds": None if rate is None else round(one.clips.num_frames / rate, 3),
+            "width": one.facts.width,
+            "height": one.facts.height,
+            "codec": one.facts.codec,
+            "damage": one.clips.damage_in_words,
+            "sha256": one.sha256,
+        }
+        yield one, row, None if differences is None else differences[:, i].tolist()
 
 
-def _write(
-    output: Path,
-    inputs: Inputs,
-    report: Report,
-    form: InputFormat,
-    score_range: tuple[float, float] | None,
-    model: Mapping[str, Any],
-) -> None:
-    content = {
-        "schema": SCORES_SCHEMA,
-        "model": dict(model),
-        "window_frames": form.window.window,
-        "training_score_range": score_range,
-        "videos": report.rows,
-        "errors": [{"file": name, "error": message} for name, message in report.errors.items()],
-        "ignored": [str(path) for path in inputs.ignored],
-        "check": None if report.check is None else report.check.to_dict(),
-        "versions": versions(),
-    }
-    write_json(output / "scores.json", content)
-    rows = {row["file"]: row for row in report.rows}
-    names = [
-        "score",
-        "sigma",
-        *(f"{end}{level}" for level in INTERVALS for end in ("low", "high")),
-        "difficulty",
-    ]
-    names += ["frames", "tempo", "resampled", "damage", "out_of_training_range", "distance", "unfamiliar", "sha256"]
-    files = [str(path) for path in inputs.videos]
-    columns: dict[str, list[Any]] = {"file": files}
-    columns |= {name: [rows.get(file, {}).get(name) for file in files] for name in names}
-    columns["error"] = [report.errors.get(file) for file in files]
-    write_csv(output / "scores.csv", columns)
+def _extras(extras: Extras, video: _Video, row: Mapping[str, Any], sandbox: Sandbox) -> dict[str, Any]:
+    """What is added to a row; a score is not lost for want of a picture."""
+    try:
+        return {"extras": extras.make(video.path, video.clips, row, sandbox)}
+    except (AqaError, OSError) as error:
+        return {"extras": {}, "extras_error": f"scored, but not shown: {error}"}

@@ -1,5 +1,6 @@
 """A trained run, restored to score new videos."""
 
+import hashlib
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,15 @@ class RunScorer:
         """The model as it was trained, in float32: what a check compares with."""
         return self._make_program(jnp.dtype("float32"), folded=False)
 
+    @cached_property
+    def weights_sha256(self) -> str:
+        """Of every array that scores: two models that share it are the same to the bit."""
+        digest = hashlib.sha256()
+        for path, array in jax.tree_util.tree_leaves_with_path({k: v for k, v in self._state.items() if k != "step"}):
+            digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+        return digest.hexdigest()
+
     @property
     def batch_size(self) -> int:
         """How many videos to score at once, where nobody says: the clips of one keep a CPU busy."""
@@ -92,6 +102,7 @@ class RunScorer:
             "head": self.config.head.name,
             "selection": self.selection.to_dict(),
             "checkpoint_step": self.selection.step,
+            "weights_sha256": self.weights_sha256,
             **self.trust.describe(),
             "dtype": str(inference_dtype(self.config)),
             "trained_on": {k: self.trained_on[k] for k in ("builder", "fingerprint", "videos")},
