@@ -1,6 +1,7 @@
 """Raw data before a build: annotations as a whole, every video decoded, and what a built dataset says of them."""
 
 import os
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,7 @@ from aqa_jax.predict.sandbox import Sandbox
 
 SECONDS = 3600.0  # of one video: some have ten thousand frames
 # What libjpeg says of damage that it decodes all the same, into pixels that nobody filmed.
+_HARMLESS = re.compile(r"\[OPENCV:FFMPEG:(2[4-9]|[3-9]\d)\]")  # warnings and less
 _DAMAGE = ("Corrupt JPEG data", "Premature end of JPEG")
 
 
@@ -33,16 +35,9 @@ def check_raw(
       built: the videos of the dataset that was built before, to be compared.
       threads: that decode, in processes of their own; by default one a core.
     """
-    found: list[Finding] = []
-    if not raw_dir.is_dir():
-        return [error("file", "no such folder", raw_dir)], 0
-    builder.raw_dir = raw_dir
-    videos = builder.raw_videos(found)
+    found, videos = check_annotations(builder, raw_dir)
     if videos is None:
-        return _as_built(builder, raw_dir), 0
-    found += check_labels(
-        videos, score_range=builder.SCORE_RANGE, rule=builder.JUDGE_RULE, groups_apart=builder.GROUPS_APART
-    )
+        return found, 0
     there = [video for video in videos if video.path]
     with Sandbox(SECONDS) as sandbox, ThreadPoolExecutor(threads or cores()) as pool:
         looked = pool.map(lambda video: _look(sandbox, video), there)
@@ -55,6 +50,26 @@ def check_raw(
     if built is not None:
         found += _differences(videos, built)
     return found, len(there)
+
+
+def check_annotations(builder: VideoDatasetBuilder, raw_dir: Path) -> tuple[list[Finding], list[Video] | None]:
+    """The part of `check_raw` that opens no video: what is wrong, and the videos; None: the builder cannot tell."""
+    found: list[Finding] = []
+    try:
+        os.listdir(raw_dir)
+    except OSError as fault:
+        return [error("file", f"cannot be looked into ({fault.strerror})", raw_dir)], None
+    builder.raw_dir = raw_dir
+    try:
+        videos = builder.raw_videos(found)
+    except OSError as fault:
+        return [*found, error("file", f"cannot be read ({fault.strerror})", fault.filename or raw_dir)], None
+    if videos is None:
+        return _as_built(builder, raw_dir), None
+    found += check_labels(
+        videos, score_range=builder.SCORE_RANGE, rule=builder.JUDGE_RULE, groups_apart=builder.GROUPS_APART
+    )
+    return found, videos
 
 
 def _as_built(builder: VideoDatasetBuilder, raw_dir: Path) -> list[Finding]:
@@ -80,7 +95,7 @@ def _look(sandbox: Sandbox, video: Video) -> tuple[list[Finding], dict[str, Any]
     except DataError as fault:
         return [error("video", str(fault), *at)], None
     found = []
-    if complaints := [line for line in messages if line.strip()]:
+    if complaints := [line for line in messages if line.strip() and not _HARMLESS.match(line)]:
         found.append(_complaint(sandbox, video, complaints))
     count = len(result["hashes"])
     if count < video.needed:

@@ -186,7 +186,7 @@ def read_pickle(path: Path, tasks: Sequence[str], bad: list[Finding]) -> dict[st
     for number, (id_, items) in enumerate(raw.items(), start=1):
         try:
             task = split_id(str(id_))[0]
-            values = _items(items.tolist() if hasattr(items, "tolist") else list(items))
+            values = _items(items.tolist() if hasattr(items, "tolist") else items)
         except (TypeError, ValueError) as fault:
             bad.append(error("line", f"{id_}: {fault}", path, number))
             continue
@@ -248,7 +248,9 @@ def joined(from_pickle: Mapping[str, Label], from_meta: Mapping[str, Label]) -> 
     return dict(from_pickle) | dict(from_meta)
 
 
-def _items(values: Sequence[Any]) -> tuple[int, ...]:
+def _items(values: Any) -> tuple[int, ...]:
+    if not isinstance(values, list | tuple):
+        raise ValueError(f"{values!r}, where there are six items")
     if len(values) != len(ITEMS):
         raise ValueError(f"{len(values)} items, where there are six")
     for name, value in zip(ITEMS, values, strict=True):

@@ -25,9 +25,13 @@ def raw_videos(
     """The dives of both splits that have an annotation; the options are the builder's."""
     try:
         path = annotations.find_file(raw_dir, file)
-        dives, rows = _dives(path, found)
     except DataError as fault:
         found.append(error("file", str(fault), raw_dir))
+        return []
+    try:
+        dives, rows = _dives(path, found)
+    except DataError as fault:
+        found.append(error("file", str(fault), path))
         return []
     splits = _splits(path.parent, found)
     if splits:
