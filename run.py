@@ -4,9 +4,10 @@
     python run.py --workdir DIR --mode evaluate
     python run.py --workdir DIR --mode predict --input FILE|FOLDER|GLOB
     python run.py --mode compare RUN RUN ...
+    python run.py --workdir DIR --mode check
     python run.py --workdir DIR --mode report|serve
 
-Modes: train (default), evaluate, crossval, compare, predict, build, import_weights, export, export_adapter,
+Modes: train (default), evaluate, crossval, compare, predict, build, check, import_weights, export, export_adapter,
 inspect, report, serve, config.
 """
 
@@ -54,7 +55,7 @@ def parse(argv: Sequence[str]) -> list[str]:
         workdir = command_line.flag_value(argv, "workdir")
         if given is not None:
             command_line.check_file(given)
-        elif workdir:
+        elif workdir and command_line.flag_value(argv, "mode") != "check":  # which must bear a damaged config
             argv.insert(1, f"--config={FROM_WORKDIR}:{workdir}")
         rest = flags.FLAGS(argv)
         if len(rest) > 1 and _MODE.value not in ("compare", "report"):
@@ -77,7 +78,7 @@ def main(argv: Sequence[str]) -> None:
     from aqa_jax.files import storage_errors
 
     try:
-        if _CONFIG.value is None and _MODE.value not in ("inspect", "compare", "report"):
+        if _CONFIG.value is None and _MODE.value not in ("inspect", "compare", "report", "check"):
             raise ConfigError(f"Give --config configs/NAME.py, or the --workdir of a run.\n{__doc__}")
         config = config_lib.resolve(_CONFIG.value or {})
         needed = ("train", "evaluate", "crossval", "predict", "serve", "export", "export_adapter")

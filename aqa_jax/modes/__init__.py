@@ -9,8 +9,8 @@ from aqa_jax.errors import ConfigError
 from aqa_jax.modes.request import Request
 
 MODES = (
-    "train", "evaluate", "crossval", "compare", "predict", "build", "import_weights", "export_adapter", "inspect",
-    "export", "report", "serve",
+    "train", "evaluate", "crossval", "compare", "predict", "build", "check", "import_weights", "export_adapter",
+    "inspect", "export", "report", "serve", "show", "doctor",
 )  # fmt: skip
 
 

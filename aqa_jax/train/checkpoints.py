@@ -242,6 +242,10 @@ class Checkpoints:
         """The evaluations up to ``step``."""
         return self._restore(step, progress=ocp.args.JsonRestore())["progress"]
 
+    def check_fits(self, step: int, like: State) -> None:
+        """Raises CheckpointError where the arrays of ``step`` are not like ``like``; reads names and shapes only."""
+        self._check(step, "state", _model(like))
+
     def _check(self, step: int, item: str, like: Any) -> None:
         """Refuses a checkpoint of another model in words, before Orbax reads any of it."""
         self._check_whole(step, item)

@@ -10,13 +10,19 @@ from aqa_jax.evaluate import plots, recalibration, results
 from aqa_jax.evaluate.protocol import fingerprint, protocol
 from aqa_jax.evaluate.selection import select_all
 from aqa_jax.files import write_json
-from aqa_jax.train import report_files
+from aqa_jax.train import manifest, report_files
 from aqa_jax.train.adapter import adapter_of_state, is_exportable, training_data
 from aqa_jax.train.checkpoints import Checkpoints
 from aqa_jax.train.chosen import choose, history_of
 from aqa_jax.train.log import read_log
 from aqa_jax.train.run import Run, restored_like
 from aqa_jax.train.trust import Evaluated, evaluate_checkpoint, learn_familiarity
+
+WRITTEN = (
+    "metrics.json", "predictions.csv", "recalibration.json", "familiarity.npz", "scatter.png", "reliability.png",
+    "uncertainty.png", "confusion.png", "adapter.safetensors",
+)  # fmt: skip
+"""What an evaluation leaves in its folder, where it has it; its manifest lists these."""
 
 
 def evaluate_run(run: Run, workdir: Path, output: Path) -> dict[str, Any]:
@@ -93,6 +99,7 @@ def evaluate_run(run: Run, workdir: Path, output: Path) -> dict[str, Any]:
         # The metrics come last: where they are, everything is.
         figures = {"num_examples": len(run.rows["test"]), **best.figures}
         results.write_metrics(output / "metrics.json", figures, **content)
+        manifest.write(output, WRITTEN)
     return {"metrics": best.figures, **content}
 
 

@@ -23,8 +23,8 @@ UNLISTED = ("_CHECKPOINT_METADATA", "commit_success.txt")
 """Orbax writes these two (times and a note) when the manifest is already there; nothing that is restored is in them."""
 
 
-def write(directory: Path) -> None:
-    """Lists every file under ``directory`` in its ``manifest.json``, after each has reached the disk.
+def write(directory: Path, names: Sequence[str] | None = None) -> None:
+    """Lists the files under ``directory`` (or ``names`` alone) in ``manifest.json``, after each has reached the disk.
 
     Raises:
       OSError: a file cannot be read, or the manifest not be written.
@@ -40,10 +40,11 @@ def has(directory: Path) -> bool:
     return (directory / NAME).exists()
 
 
-def faults(directory: Path, parts: Sequence[str] = ()) -> list[str]:
+def faults(directory: Path, parts: Sequence[str] = (), *, listed_alone: bool = False) -> list[str]:
     """What is wrong with the files under ``directory``, or under its folders ``parts`` alone; empty if they are whole.
 
-    A file that is missing, has another size or other content, or that the manifest does not know is a fault.
+    A file that is missing, has another size or other content is a fault, and, unless ``listed_alone``, one that the
+    manifest does not know.
     """
     try:
         listed = _read(directory / NAME)
@@ -59,7 +60,8 @@ def faults(directory: Path, parts: Sequence[str] = ()) -> list[str]:
     wanted = {name: entry for name, entry in listed.items() if asked_for(name)}
     problems = [f"{part} is missing" for part in parts if not any(name.startswith(f"{part}/") for name in wanted)]
     problems += [f"{name} is missing" for name in wanted.keys() - found.keys()]
-    problems += [f"{name} is not of this checkpoint" for name in found.keys() - wanted.keys()]
+    if not listed_alone:
+        problems += [f"{name} is not of this checkpoint" for name in found.keys() - wanted.keys()]
     for name in sorted(wanted.keys() & found.keys()):
         size, expected = wanted[name]
         try:
