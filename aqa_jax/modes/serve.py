@@ -17,21 +17,19 @@ def run(request: Request) -> int:
             f"--mode serve needs {error.name}, which is not installed: pip install -r requirements-serve.txt"
         ) from None
     from aqa_jax.predict.ensemble import make_scorer
-    from aqa_jax.predict.sandbox import Sandbox
     from aqa_jax.serve.judge import VideoJudge, title
 
     config, settings = request.config, request.config.serve
     listening = _listen(settings.port)
     port = listening.getsockname()[1]
     keep_in = (request.output or request.workdir / "served") if settings.keep else None
-    with (
-        listening,
-        Sandbox(min(config.predict.decode_seconds, settings.max_seconds), config.predict.decode_mb) as sandbox,
-    ):
+    with listening:
         scorer = make_scorer(config, request.workdir)
         judge = VideoJudge(
-            scorer, sandbox, thumbnails=config.report.thumbnails, names=config.report.names, keep_in=keep_in
-        )
+            scorer, decode_seconds=min(config.predict.decode_seconds, settings.max_seconds),
+            decode_mb=config.predict.decode_mb, thumbnails=config.report.thumbnails, names=config.report.names,
+            keep_in=keep_in,
+        )  # fmt: skip
         print("Getting ready …", flush=True)
         judge.warm_up()
         app = make_app(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from aqa_jax.evaluate.calibration import LEVELS
 from aqa_jax.report.page import number
 
 # name, digits, meaning
@@ -19,26 +20,19 @@ NAMES = {
     "crps_constant": ("CRPS of one σ for all", 3, ""),
     "crps_gain": ("CRPS saved by individual σ", 3, ""),
     "sharpness": ("sharpness", 2, "root mean square of σ, in points"),
-    "coverage_50": ("50 % intervals hold", 3, "share of the labels"),
-    "width_50": ("width of 50 % intervals", 2, "in points"),
-    "coverage_80": ("80 % intervals hold", 3, "share of the labels"),
-    "width_80": ("width of 80 % intervals", 2, "in points"),
     "coverage_90": ("90 % intervals hold", 3, "share of the labels"),
-    "width_90": ("width of 90 % intervals", 2, "in points"),
-    "coverage_95": ("95 % intervals hold", 3, "share of the labels"),
-    "width_95": ("width of 95 % intervals", 2, "in points"),
     "uncertainty_tau": ("τ of σ and error", 3, "1: errors grow with σ, bin by bin"),
     "num_examples": ("test videos", 0, ""),
 }
-HEADLINE = ("rho", "mae", "coverage_90", "segment_accuracy", "pace_accuracy", "mean_r2")
+HEADLINE = ("rho", "mae", "segment_accuracy", "pace_accuracy", "mean_r2")
 
 
 def figure_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A row a metric that is one number: key, name, value as text, 95 % interval as text, meaning."""
+    """A row a metric that is one number, but for coverage: key, name, value as text, 95 % interval as text, meaning."""
     intervals = metrics.get("confidence") or {}
     rows = []
     for key, found in metrics.items():
-        if isinstance(found, bool) or not isinstance(found, int | float):
+        if isinstance(found, bool) or not isinstance(found, int | float) or key.startswith(("coverage_", "width_")):
             continue
         name, digits, meaning = NAMES.get(key, (key.replace("_", " "), 3, ""))
         interval = intervals.get(key)
@@ -48,6 +42,12 @@ def figure_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
             "headline": key in HEADLINE,
         })  # fmt: skip
     return sorted(rows, key=lambda row: list(NAMES).index(row["key"]) if row["key"] in NAMES else len(NAMES))
+
+
+def coverage_rows(metrics: Mapping[str, Any]) -> list[tuple[int, float, float]]:
+    """(level in per cent, share of the labels that its intervals hold, their mean width in points)."""
+    known = [level for level in LEVELS if metrics.get(f"coverage_{level}") is not None]
+    return [(level, metrics[f"coverage_{level}"], metrics[f"width_{level}"]) for level in known]
 
 
 def selection_rows(selections: Mapping[str, Mapping[str, Any]], chosen: str) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from aqa_jax.errors import DataError
 from aqa_jax.evaluate import results
 from aqa_jax.files import read_json
 from aqa_jax.report import images, page
-from aqa_jax.report.figures import figure_rows, selection_rows
+from aqa_jax.report.figures import coverage_rows, figure_rows, selection_rows
 from aqa_jax.report.worst import worst_cases
 
 CONTROLS = "aqa_jax.controls/1"
@@ -56,6 +56,7 @@ def run_report(workdir: Path, config: Config, *, thumbnails: bool = True, names:
         content=content,
         headline=[row for row in figure_rows(metrics) if row["headline"]],
         figures=figure_rows(metrics),
+        coverage=coverage_rows(metrics),
         by_key={row["key"]: row for row in figure_rows(metrics)},
         undefined=metrics.get("undefined") or {},
         selections=selection_rows(content.get("all_selections", {}), content["selection"]["rule"]),
