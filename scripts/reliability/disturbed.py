@@ -13,11 +13,12 @@ import common
 Moment = Callable[[], bool]
 """Whether it has come."""
 
-PHASES = ("start-up", "build", "step", "evaluation", "save", "final evaluation", "any time")
-
 
 def moment(phase: str, folder: Path, draw: random.Random) -> tuple[Moment, float]:
-    """When ``phase`` of the run in ``folder`` has come, and a random pause (seconds) after that."""
+    """When a phase of the run in ``folder`` has come, and a random pause (seconds) after that.
+
+    ``phase`` is start-up, build, step, evaluation, save, final evaluation, or any time.
+    """
     run, begun = folder / "run", time.monotonic()
     last, every = int(common.SIZE["train.steps"]), int(common.SIZE["train.evaluate_every"])
     logged, there = len(_steps(run)), saving(run)
