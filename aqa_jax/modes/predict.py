@@ -1,5 +1,6 @@
 """Scores video files."""
 
+import os
 import time
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from aqa_jax.modes.request import Request
 
 def run(request: Request) -> int:
     """Scores video files; 1 if any of them failed."""
+    from aqa_jax.predict import extras
     from aqa_jax.predict.camera import camera_of
     from aqa_jax.predict.ensemble import make_scorer
     from aqa_jax.predict.inputs import find_videos, read_difficulties
@@ -18,6 +20,7 @@ def run(request: Request) -> int:
     if not request.inputs:
         raise ConfigError("--mode predict needs --input FILE, FOLDER, GLOB, @LIST, - (paths on stdin) or camera.")
     settings, output = request.config.predict, request.predictions
+    names = extras.parse(settings.extras)
     check_output(output)
     recordings = [name for name in request.inputs if camera_of(name) is not None]
     named = [name for name in request.inputs if name not in recordings]
@@ -33,12 +36,13 @@ def run(request: Request) -> int:
     if recordings:
         found = find_videos([*named, *(_take(name, settings.camera_seconds, output) for name in recordings)])
     assert found is not None
+    shown = extras.VideoExtras(names, output, found.videos, scorer, request.config.report) if names else None
     report = predict_files(
         found, scorer, output, form=scorer.input_format, batch_size=settings.batch_size or scorer.batch_size,
         difficulty=difficulty if scorer.needs_difficulty else None, known_difficulties=scorer.known_difficulties,
         score_range=scorer.trained_on["score_range"], model=scorer.describe(), check=settings.check,
         threads=request.config.data.threads or None, decode_seconds=settings.decode_seconds,
-        decode_mb=settings.decode_mb, resume=settings.resume,
+        decode_mb=settings.decode_mb, resume=settings.resume, extras=shown,
     )  # fmt: skip
     for row in report.rows:
         note = "  (outside the training scores)" if row["out_of_training_range"] else ""
@@ -53,6 +57,8 @@ def run(request: Request) -> int:
         print(f"Check: {report.check.words}")
     print(f"Sigma and intervals: {scorer.describe().get('intervals', 'raw')}")
     print(f"Scores: {output / 'scores.csv'}")
+    if shown is not None:
+        print(f"Beside them: {output / 'videos'}{os.sep}*{os.sep}", shown.note, sep="\n" if shown.note else "")
     return report.exit_code
 
 

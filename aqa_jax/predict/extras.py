@@ -1,0 +1,201 @@
+"""What a scored video gets beside its score: pictures, an annotated video, reasons and a report."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aqa_jax.config_keys import ReportConfig
+from aqa_jax.errors import ConfigError
+from aqa_jax.files import write_json
+from aqa_jax.predict.ensemble import EnsembleScorer
+from aqa_jax.predict.playable import MPEG4, write_playable
+from aqa_jax.predict.sandbox import Sandbox
+from aqa_jax.predict.scorer import RunScorer
+from aqa_jax.predict.video_clips import VideoClips
+
+if TYPE_CHECKING:
+    from aqa_jax.explain.explanation import Explanation
+
+# Generous sizes of the files, for a disk that is nearly full.
+_MEGABYTES = {"video": 12, "distribution": 1, "keyframes": 1, "why": 4, "report": 12}
+NAMES = tuple(_MEGABYTES)
+_WIDTHS = {"landscape": 640, "portrait": 480}
+_TALLEST = 640
+_STILLS = 3
+_STILL_BOX = (300, 420)
+_WHY_SIDE = 336
+
+
+def parse(text: str) -> tuple[str, ...]:
+    """The names in ``config.predict.extras``, in the order of :data:`NAMES`.
+
+    Raises:
+      ConfigError: one of them is unknown.
+    """
+    given = [name.strip() for name in text.split(",") if name.strip()]
+    if unknown := [name for name in given if name not in (*NAMES, "all")]:
+        raise ConfigError(f"config.predict.extras: {', '.join(unknown)} is none of {', '.join(NAMES)}, all.")
+    return NAMES if "all" in given else tuple(name for name in NAMES if name in given)
+
+
+def folders(videos: Sequence[Path]) -> dict[str, str]:
+    """A folder's name for every video, unique without regard to case: its stem, numbered where that comes again."""
+    taken: set[str] = set()
+    found: dict[str, str] = {}
+    for path in videos:
+        # A name of dots alone would lead out of the folder.
+        stem = path.stem.strip(". ") or "video"
+        name, number = stem, 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{stem}_{number}"
+        taken.add(name.casefold())
+        found[str(path)] = name
+    return found
+
+
+class VideoExtras:
+    """Makes the extras of one call: ``OUTPUT/videos/<stem>/…``."""
+
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        output: Path,
+        videos: Sequence[Path],
+        scorer: RunScorer | EnsembleScorer,
+        report: ReportConfig,
+    ):
+        """Takes what all videos share.
+
+        Args:
+          names: of :data:`NAMES`.
+          output: the folder of the results.
+          videos: all of them.
+          scorer: that scored them.
+          report: what may stand in a report.
+        """
+        self.names = names
+        self._output, self._scorer, self._report = output, scorer, report
+        self._folders = folders(videos)
+        self._codecs: set[str] = set()
+
+    def room(self, videos: int) -> int:
+        """Bytes on the disk that they may take, generously."""
+        return (16 + videos * sum(_MEGABYTES[name] for name in self.names)) * 2**20
+
+    @property
+    def note(self) -> str:
+        """What is to be known of the videos that were made; empty: nothing."""
+        if MPEG4 not in self._codecs:
+            return ""
+        return (
+            "The videos made are MPEG-4: players show them, browsers do not. With pip install -r "
+            "requirements-video.txt they are H.264."
+        )
+
+    @cached_property
+    def _model(self) -> dict[str, Any]:
+        return self._scorer.describe()
+
+    @property
+    def _training_scores(self) -> list[float] | None:
+        return self._scorer.trained_on.get("scores")
+
+    def make(self, path: Path, clips: VideoClips, row: Mapping[str, Any], sandbox: Sandbox) -> dict[str, list[str]]:
+        """Makes them; the files' names by extra, from the output folder. The file is opened in the sandbox alone.
+
+        Raises:
+          AqaError or OSError: one of them could not be made.
+        """
+        folder = self._output / "videos" / self._folders[str(path)]
+        folder.mkdir(parents=True, exist_ok=True)
+        why = self._explained(clips, row["difficulty"])
+        made: dict[str, list[Path]] = {}
+        for name in self.names:
+            maker = getattr(self, f"_make_{name}")
+            made[name] = maker(folder, path, clips, row, why, sandbox)
+        return {name: [file.relative_to(self._output).as_posix() for file in files] for name, files in made.items()}
+
+    def _explained(self, clips: VideoClips, difficulty: float | None) -> "Explanation | None":
+        if self.names == ("distribution",) or not self.names:
+            return None
+        from aqa_jax.explain.explain import explain
+
+        return explain(self._scorer, clips, difficulty, cam="why" in self.names or "report" in self.names)
+
+    def _make_video(
+        self, folder: Path, path: Path, clips: VideoClips, row: Mapping[str, Any], why: Any, sandbox: Sandbox
+    ) -> list[Path]:
+        from aqa_jax.predict import annotate, pictures
+
+        height, width = max(row["height"], 2), max(row["width"], 2)
+        across = _WIDTHS["landscape" if width >= height else "portrait"]
+        rows, _ = annotate.fitted(height, width, (_TALLEST, across))
+        panel = pictures.panel(row, why.segment_scores, why.frames, why.best, why.worst, across)
+        span = panel.first, panel.last, panel.top, panel.bottom
+        target = folder / "annotated.mp4"
+        sandbox.call(annotate.annotate, path, target, panel.image, span, clips.num_frames, (rows, across), row["fps"])
+        self._codecs.add(str(codec))
+        return [target]
+
+    def _make_distribution(
+        self, folder: Path, path: Path, clips: VideoClips, row: Mapping[str, Any], why: Any, sandbox: Sandbox
+    ) -> list[Path]:
+        from aqa_jax.predict import pictures
+
+        pictures.distribution(folder / "distribution.png", row, self._training_scores)
+        return [folder / "distribution.png"]
+
+    def _make_keyframes(
+        self, folder: Path, path: Path, clips: VideoClips, row: Mapping[str, Any], why: Any, sandbox: Sandbox
+    ) -> list[Path]:
+        from aqa_jax.predict import annotate, pictures
+
+        length = why.frames.shape[1]
+        at = np.linspace(0, length - 1, min(_STILLS, length)).round().astype(int)
+        chosen = {"best": why.best, "worst": why.worst}
+        numbers = np.concatenate([why.frames[segment][at] for segment in chosen.values()])
+        shown = np.asarray(sandbox.call(annotate.stills, path, numbers, _STILL_BOX))
+        made = []
+        for k, (name, segment) in enumerate(chosen.items()):
+            effect = why.occlusion[segment]
+            does = "raises" if effect >= 0 else "lowers"
+            title = f"{name.capitalize()} segment: {segment + 1} of {len(why.frames)}"
+            alone = f"{why.segment_scores[segment]:.1f} points alone; {does} the score by {abs(effect):.1f}"
+            frames = numbers[k * len(at) : (k + 1) * len(at)]
+            words = [f"{n / row['fps']:.2f} s" if row["fps"] else f"frame {n}" for n in frames]
+            pictures.key_frames(folder / f"{name}.jpg", shown[k * len(at) : (k + 1) * len(at)], title, alone, words)
+            made.append(folder / f"{name}.jpg")
+        return made
+
+    def _make_why(
+        self, folder: Path, path: Path, clips: VideoClips, row: Mapping[str, Any], why: Any, sandbox: Sandbox
+    ) -> list[Path]:
+        from aqa_jax.data.decode import cv2
+        from aqa_jax.explain.explain import overlay
+
+        write_json(folder / "why.json", why.to_dict())
+        drawn = overlay(clips, why)
+        # Every segment at its own pace, one after the other.
+        step = float(np.median(np.diff(why.frames, axis=1))) if why.frames.shape[1] > 1 else 1.0
+        rate = float(np.clip((row["fps"] or 25.0) / max(step, 1.0), 4.0, 60.0))
+        scale = max(1, round(_WHY_SIDE / max(drawn.shape[2:4])))
+        size = (drawn.shape[3] * scale, drawn.shape[2] * scale)
+        large = (cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC) for clip in drawn for frame in clip)
+        self._codecs.add(write_playable(folder / "why.mp4", large, rate))
+        return [folder / "why.json", folder / "why.mp4"]
+
+    def _make_report(
+        self, folder: Path, path: Path, clips: VideoClips, row: Mapping[str, Any], why: Any, sandbox: Sandbox
+    ) -> list[Path]:
+        from aqa_jax.report.video import write_video_report
+
+        shown = dict(row) if self._report.names else {**row, "file": "video"}
+        write_video_report(
+            folder / "report.html", row=shown, model=self._model, clips=clips, explanation=why,
+            training_scores=self._training_scores, thumbnails=self._report.thumbnails,
+        )  # fmt: skip
+        return [folder / "report.html"]
