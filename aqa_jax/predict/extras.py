@@ -137,7 +137,9 @@ class VideoExtras:
         panel = pictures.panel(row, why.segment_scores, why.frames, why.best, why.worst, across)
         span = panel.first, panel.last, panel.top, panel.bottom
         target = folder / "annotated.mp4"
-        sandbox.call(annotate.annotate, path, target, panel.image, span, clips.num_frames, (rows, across), row["fps"])
+        codec = sandbox.call(
+            annotate.annotate, path, target, panel.image, span, clips.num_frames, (rows, across), row["fps"]
+        )
         self._codecs.add(str(codec))
         return [target]
 
