@@ -6,9 +6,11 @@
     python run.py --mode compare RUN RUN ...
     python run.py --workdir DIR --mode check
     python run.py --workdir DIR --mode report|serve
+    python run.py --config configs/NAME.py --mode show
+    python run.py --mode doctor
 
 Modes: train (default), evaluate, crossval, compare, predict, build, check, import_weights, export, export_adapter,
-inspect, report, serve, config.
+inspect, report, serve, show, doctor, config.
 """
 
 import os
@@ -34,7 +36,9 @@ _MODE = flags.DEFINE_enum("mode", "train", (*MODES, "config"), "What to do.")
 _WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder: config, checkpoints, results. predict: or a bundle.")
 _INPUT = flags.DEFINE_multi_string("input", [], "predict: a video file, a folder or a glob; may be repeated.")
 _OUTPUT = flags.DEFINE_string(
-    "output", "", "predict, evaluate, import_weights, export, export_adapter, compare, report: where results go."
+    "output",
+    "",
+    "predict, evaluate, import_weights, export, export_adapter, compare, report, show, doctor: where results go.",
 )
 _WEIGHTS = flags.DEFINE_string("weights", "", "import_weights, inspect: the weight file, or a run's workdir.")
 _DIFFICULTIES = flags.DEFINE_string("difficulties", "", "predict: a CSV of file and difficulty.")
@@ -78,7 +82,7 @@ def main(argv: Sequence[str]) -> None:
     from aqa_jax.files import storage_errors
 
     try:
-        if _CONFIG.value is None and _MODE.value not in ("inspect", "compare", "report", "check"):
+        if _CONFIG.value is None and _MODE.value not in ("inspect", "compare", "report", "check", "doctor"):
             raise ConfigError(f"Give --config configs/NAME.py, or the --workdir of a run.\n{__doc__}")
         config = config_lib.resolve(_CONFIG.value or {})
         needed = ("train", "evaluate", "crossval", "predict", "serve", "export", "export_adapter")
@@ -97,14 +101,15 @@ def main(argv: Sequence[str]) -> None:
 
 def run(config: "Config", arguments: Sequence[str] = ()) -> int:
     """Starts jax (on several hosts if asked to) and runs the mode; its exit code."""
-    import jax
+    if _MODE.value != "doctor":  # which must bear a broken jax
+        import jax
 
-    from aqa_jax import compilation
+        from aqa_jax import compilation
 
-    # The same program is compiled once per machine, not once per run.
-    compilation.prepare()
-    if _PROCESSES.value > 1:
-        jax.distributed.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+        # The same program is compiled once per machine, not once per run.
+        compilation.prepare()
+        if _PROCESSES.value > 1:
+            jax.distributed.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
 
     from aqa_jax import modes
     from aqa_jax.errors import Interrupted

@@ -1,0 +1,1 @@
+"""Is everything here that a run needs, and what helps where it is not? ``--mode doctor``."""
