@@ -14,6 +14,8 @@ from aqa_jax.report import images, page
 from aqa_jax.report.figures import coverage_rows, figure_rows, selection_rows
 from aqa_jax.report.worst import worst_cases
 
+# Keys whose values may name people, or folders of this machine.
+_TELLING = ("data.data_dir", "data.raw_dir", "data.exclude", "data.test_where", "model.weights", "adapter.file")
 CONTROLS = "aqa_jax.controls/1"
 PICTURES = (
     (
@@ -60,7 +62,7 @@ def run_report(workdir: Path, config: Config, *, thumbnails: bool = True, names:
         by_key={row["key"]: row for row in figure_rows(metrics)},
         undefined=metrics.get("undefined") or {},
         selections=selection_rows(content.get("all_selections", {}), content["selection"]["rule"]),
-        protocol=[part.strip() for part in content["protocol"].split(";")],
+        protocol=_protocol(content["protocol"], config, names),
         trust=_trust(content),
         controls=_controls(folder, content["dataset_fingerprint"]),
         pictures=[one for one in found if one[2] is not None],
@@ -68,10 +70,14 @@ def run_report(workdir: Path, config: Config, *, thumbnails: bool = True, names:
         if predictions.exists()
         else None,
         parameters=parameters(config),
-        changed=_changed(config),
-        settings=[(f"config.{key}", item) for key, item, _ in config_lib.walk(config)],
+        changed=[one for one in _changed(config) if names or one[0].removeprefix("config.") not in _TELLING],
+        settings=[(f"config.{key}", item) for key, item, _ in config_lib.walk(config) if names or key not in _TELLING],
         training=_training(workdir),
-        fingerprint=page.leaves((content.get("protocol_fingerprint") or {}).get("parts", {})),
+        fingerprint=[
+            (key, item)
+            for key, item in page.leaves((content.get("protocol_fingerprint") or {}).get("parts", {}))
+            if names or key != "excluded"
+        ],
     )
 
 
@@ -86,6 +92,16 @@ def parameters(config: Config) -> dict[str, tuple[int, int]]:
 
 def _picture(workdir: Path, name: str) -> str | None:
     return images.png_file(workdir / name if name == "curves.png" else workdir / "evaluation" / name)
+
+
+def _protocol(words: str, config: Config, names: bool) -> list[str]:
+    """Its parts; without names the values that videos were chosen by, and the ids of those left out, are not told."""
+    parts = [part.strip() for part in words.split(";")]
+    if names:
+        return parts
+    if chosen := config.data.test_where:
+        parts = [part.replace(chosen, chosen.partition("=")[0] + "=…") for part in parts]
+    return [part.partition("EXCLUDED")[0] + "EXCLUDED" if "EXCLUDED" in part else part for part in parts]
 
 
 def _trust(content: Mapping[str, Any]) -> list[str]:
@@ -116,7 +132,11 @@ def _controls(folder: Path, dataset: str) -> list[dict[str, Any]]:
 def _changed(config: Config) -> list[tuple[str, Any, str]]:
     """Keys that are not at their default: name, value, meaning."""
     default = {key: item for key, item, _ in config_lib.walk(Config())}
-    return [(f"config.{key}", item, doc) for key, item, doc in config_lib.walk(config) if default[key] != item]
+    return [
+        (f"config.{key}", item, doc)
+        for key, item, doc in config_lib.walk(config)
+        if default[key] != item and config_lib.changes_the_result(key)
+    ]
 
 
 def _training(workdir: Path) -> list[tuple[str, Any]]:

@@ -13,7 +13,19 @@ from aqa_jax.report import charts, images, page
 if TYPE_CHECKING:
     from aqa_jax.explain.explanation import Explanation
 
-_SHOWN_ABOVE = ("file", "score", "sigma", "low50", "high50", "low90", "high90", "difficulty")
+_SHOWN_ABOVE = {
+    "file",
+    "score",
+    "mean",
+    "sigma",
+    "low50",
+    "high50",
+    "low90",
+    "high90",
+    "difficulty",
+    "damage",
+    "extras",
+}
 
 
 def write_video_report(

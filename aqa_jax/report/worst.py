@@ -64,10 +64,10 @@ def _pictures(ids: list[str], config: Config, fingerprint: str) -> tuple[dict[st
             options=config_lib.builder_options(data.options),
         )  # fmt: skip
         if directory is None:
-            return {}, f"No pictures: the dataset is not in config.data.data_dir={data.data_dir}."
+            return {}, "No pictures: the dataset is not in config.data.data_dir."
         store = VideoStore.open(directory)
         if store.fingerprint != fingerprint:
-            return {}, f"No pictures: the dataset in {directory} is not the one that was evaluated."
+            return {}, "No pictures: the dataset in config.data.data_dir is not the one that was evaluated."
         window, found = clip_window(config), {}
         for name in ids:
             row = store.table.row(name)
@@ -76,5 +76,5 @@ def _pictures(ids: list[str], config: Config, fingerprint: str) -> tuple[dict[st
             frames = store.read(row, seen[np.linspace(0, len(seen) - 1, min(FRAMES, len(seen))).astype(int)])
             found[name] = images.moving(frames), images.still(frames[len(frames) // 2])
         return found, ""
-    except (AqaError, OSError) as error:
-        return {}, f"No pictures: {error}"
+    except (AqaError, OSError):
+        return {}, "No pictures: the dataset cannot be read; --mode check says why."
