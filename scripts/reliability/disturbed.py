@@ -5,6 +5,7 @@ import json
 import random
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,29 +14,79 @@ import common
 Moment = Callable[[], bool]
 """Whether it has come."""
 
+Disturb = Callable[[Path, "subprocess.Popen[bytes]", set[str], Counter], str]
+"""(folder, process, checkpoints half written before, counts) -> what is wrong."""
+
+
+def run(
+    folder: Path, times: int, draw: random.Random, counts: Counter, disturb: Disturb, *, deadline: float = float("inf")
+) -> list[str]:
+    """Disturbs the run in ``folder`` so many times, each time starting it again, then lets it finish.
+
+    Args:
+      folder: made here; its data and workdir.
+      times: how often; less if it finishes before, or the ``deadline`` (of the monotonic clock) comes.
+      draw: where phases and moments come from.
+      counts: what is counted goes here.
+      disturb: ends the process; what is wrong with how it ended, or nothing.
+
+    Returns:
+      What went wrong.
+    """
+    log, done = folder / "log.txt", 0
+    folder.mkdir(parents=True)
+    while True:
+        process = common.start(common.command(folder), log)
+        if done < times and time.monotonic() < deadline:
+            phase = _phase(folder, done, times, draw)
+            before = saving(folder / "run")
+            come, pause = moment(phase, folder, draw)
+            if wait(come, pause, process):
+                if problem := disturb(folder, process, before, counts):
+                    return [f"{folder.name}, {phase}: {problem}: {log.read_text()[-1500:]}"]
+                counts[f"aimed at: {phase}"] += 1
+                done += 1
+                continue
+            times = done  # It finished before the moment came.
+        if code := process.wait():
+            return [f"{folder.name}: exit code {code}, disturbed {done} times: {log.read_text()[-1500:]}"]
+        return []
+
+
+def _phase(folder: Path, done: int, times: int, draw: random.Random) -> str:
+    """Builds first, the final evaluation last, and at random between."""
+    if done < 3 and not any((folder / "data").rglob("dataset_info.json")):
+        return "build"
+    if last_step(folder / "run") == int(common.SIZE["train.steps"]):
+        return draw.choice(("start-up", "final evaluation"))
+    if done >= times - 2:
+        return "final evaluation"
+    return draw.choice(("start-up", "save", "save", "save", "step", "evaluation", "any time"))
+
 
 def moment(phase: str, folder: Path, draw: random.Random) -> tuple[Moment, float]:
     """When a phase of the run in ``folder`` has come, and a random pause (seconds) after that.
 
     ``phase`` is start-up, build, step, evaluation, save, final evaluation, or any time.
     """
-    run, begun = folder / "run", time.monotonic()
+    workdir, begun = folder / "run", time.monotonic()
     last, every = int(common.SIZE["train.steps"]), int(common.SIZE["train.evaluate_every"])
-    logged, there = len(_steps(run)), saving(run)
+    logged, there = len(_steps(workdir)), saving(workdir)
     if phase == "build":
-        return lambda: any((folder / "data").rglob("incomplete*")), draw.uniform(0, 3)
+        return lambda: any((folder / "data").rglob("incomplete*")), draw.uniform(0, 2)
     if phase == "step":
-        return lambda: len(_steps(run)) != logged and bool(_steps(run)), draw.uniform(0, 0.4)
+        return lambda: len(_steps(workdir)) != logged and bool(_steps(workdir)), draw.uniform(0, 0.4)
     if phase == "evaluation":
-        return lambda: len(_steps(run)) != logged and bool(_steps(run)) and _steps(run)[-1] % every == 0, draw.uniform(
-            0, 0.3
+        return (
+            lambda: len(_steps(workdir)) != logged and bool(_steps(workdir)) and _steps(workdir)[-1] % every == 0,
+            draw.uniform(0, 0.3),
         )
     if phase == "save":
-        return lambda: bool(saving(run) - there), draw.uniform(0, 0.03)
+        return lambda: bool(saving(workdir) - there), draw.uniform(0, 0.03)
     if phase == "final evaluation":
-        return (run / "checkpoints" / str(last)).is_dir, draw.uniform(0, 5)
+        return (workdir / "checkpoints" / str(last)).is_dir, draw.uniform(0, 5)
     # Nothing tells these but the clock.
-    pause = draw.uniform(0, 4 if phase == "start-up" else 25)
+    pause = draw.uniform(0.5, 4 if phase == "start-up" else 25)
     return lambda: time.monotonic() - begun >= pause, 0.0
 
 
@@ -46,7 +97,7 @@ def wait(come: Moment, pause: float, process: subprocess.Popen[bytes], seconds: 
         if process.poll() is not None:
             return False
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{process.args} did not come to the moment in {seconds} s")
+            raise TimeoutError(f"process {process.pid} did not come to the moment in {seconds} s")
         time.sleep(0.001)
     time.sleep(pause)
     return process.poll() is None
@@ -81,6 +132,11 @@ def _lines(path: Path) -> Iterator[dict]:
 def last_step(run: Path) -> int:
     """The newest finished checkpoint's step; 0 if there is none."""
     return max((int(path.name) for path in (run / "checkpoints").glob("[0-9]*") if path.name.isdigit()), default=0)
+
+
+def last_logged(run: Path) -> int:
+    """The newest step in the log; 0 if there is none."""
+    return max(_steps(run), default=0)
 
 
 def final_hash(run: Path) -> str:

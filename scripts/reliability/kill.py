@@ -7,6 +7,7 @@ it may finish. All that it leaves has to be equal, to the bit, to what an undist
 """
 
 import random
+import subprocess
 import sys
 import tempfile
 import time
@@ -17,41 +18,14 @@ import common
 import disturbed
 
 
-def killed_run(folder: Path, kills: int, draw: random.Random, counts: Counter, deadline: float) -> list[str]:
-    """Kills the run in ``folder`` so many times, then lets it finish; what went wrong."""
-    log = folder / "log.txt"
-    folder.mkdir(parents=True)
-    done = 0
-    while True:
-        process = common.start(common.command(folder), log)
-        if done < kills and time.monotonic() < deadline:
-            phase = _phase(folder, done, kills, draw)
-            before = disturbed.saving(folder / "run")
-            come, pause = disturbed.moment(phase, folder, draw)
-            if disturbed.wait(come, pause, process):
-                process.kill()
-                process.wait()
-                done += 1
-                counts["killed"] += 1
-                counts[f"aimed at: {phase}"] += 1
-                counts["died in a save"] += bool(disturbed.saving(folder / "run") - before)
-                counts["died in a build"] += disturbed.building(folder)
-                continue
-            kills = done  # It finished before the moment came.
-        if code := process.wait():
-            return [f"{folder.name}: exit code {code} after {done} kills: {log.read_text()[-1500:]}"]
-        return []
-
-
-def _phase(folder: Path, done: int, kills: int, draw: random.Random) -> str:
-    """Builds first, the final evaluation last, and at random between."""
-    if done < 3 and disturbed.last_step(folder / "run") == 0:
-        return "build"
-    if disturbed.last_step(folder / "run") == int(common.SIZE["train.steps"]):
-        return draw.choice(("start-up", "final evaluation"))
-    if done >= kills - 2:
-        return "final evaluation"
-    return draw.choice(("start-up", "save", "save", "save", "step", "evaluation", "any time"))
+def died(folder: Path, process: subprocess.Popen[bytes], before: set[str], counts: Counter) -> str:
+    """Kills ``process`` and counts where it died."""
+    process.kill()
+    process.wait()
+    counts["killed"] += 1
+    counts["died in a save"] += bool(disturbed.saving(folder / "run") - before)
+    counts["died in a build"] += disturbed.building(folder)
+    return ""
 
 
 def main() -> int:
@@ -66,14 +40,16 @@ def main() -> int:
     deadline = started + 60 * given.minutes
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(given.folder or temporary).absolute()
-        problems += killed_run(root / "whole", 0, draw, counts, deadline)
+        problems += disturbed.run(root / "whole", 0, draw, counts, died)
         expected = disturbed.final_hash(root / "whole" / "run")
         hashes = Counter({expected: 1})
         number = 0
         while counts["killed"] < given.n and not problems and time.monotonic() < deadline:
             number += 1
             folder = root / f"killed_{number}"
-            problems += killed_run(folder, min(given.each, given.n - counts["killed"]), draw, counts, deadline)
+            problems += disturbed.run(
+                folder, min(given.each, given.n - counts["killed"]), draw, counts, died, deadline=deadline
+            )
             if not problems:
                 hashes[disturbed.final_hash(folder / "run")] += 1
                 print(f"{counts['killed']} kills, {len(hashes)} final hash(es), {dict(counts)}", flush=True)
