@@ -195,9 +195,9 @@ class VideoExtras:
     ) -> list[Path]:
         from aqa_jax.report.video import write_video_report
 
-        shown = dict(row) if self._report.names else {**row, "file": "video"}
         write_video_report(
-            folder / "report.html", row=shown, model=self._model, clips=clips, explanation=why,
+            folder / "report.html", row=row, model=self._model, clips=clips, explanation=why,
             training_scores=self._training_scores, thumbnails=self._report.thumbnails,
+            names=self._report.names,
         )  # fmt: skip
         return [folder / "report.html"]

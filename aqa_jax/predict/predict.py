@@ -18,33 +18,15 @@ from aqa_jax.data import cores
 from aqa_jax.data.sampling import ClipWindow
 from aqa_jax.errors import AqaError, DataError
 from aqa_jax.evaluate.results import versions
-from aqa_jax.predict.facts import Facts, read_facts
+from aqa_jax.predict.facts import read_facts
 from aqa_jax.predict.inputs import Inputs
+from aqa_jax.predict.rows import DecodedVideo, Distribution, is_finite, points, row_of
 from aqa_jax.predict.sandbox import MEGABYTES, SECONDS, Sandbox
-from aqa_jax.predict.scores_files import INTERVALS, Kept, Partial, check_output, write_scores
+from aqa_jax.predict.scores_files import Kept, Partial, check_output, write_scores
 from aqa_jax.predict.video_clips import VideoClips, read_clips
 
 # A decoded video of ten clips takes 24 MB, and one a thread waits.
 _MOST_THREADS = 16
-
-
-class Distribution(Protocol):
-    """Predicted scores of a batch: mean and sigma are [B], in score points.
-
-    It may have further arrays [B]: ``point``, the score where that is not the mean, and ``distance`` and
-    ``unfamiliar`` (:class:`aqa_jax.predict.trust.Reported`).
-    """
-
-    @property
-    def mean(self) -> Any:
-        """[B]."""
-
-    @property
-    def sigma(self) -> Any:
-        """[B]."""
-
-    def interval(self, level: float) -> tuple[Any, Any]:
-        """The central interval that holds a share `level`: two [B] arrays."""
 
 
 class Scorer(Protocol):
@@ -131,17 +113,6 @@ class Report:
         return int(bool(self.errors) or any(row.get("extras_error") for row in self.rows))
 
 
-@dataclass(frozen=True)
-class _Video:
-    """A file that is decoded and waits to be scored."""
-
-    path: Path
-    clips: VideoClips
-    facts: Facts
-    sha256: str
-    difficulty: float | None
-
-
 def predict(
     inputs: Inputs,
     scorer: Scorer,
@@ -203,15 +174,11 @@ def predict(
     key = {"model": dict(model or {}), "settings": settings, "check": check, "versions": versions()}
     partial = Partial(output, key, resume=resume)
 
-    def read(path: Path) -> _Video | Kept:
+    def read(path: Path) -> DecodedVideo | Kept:
         given = difficulty.get(path.name) if isinstance(difficulty, Mapping) else difficulty
         if isinstance(difficulty, Mapping) and given is None:
             raise DataError(f"{path}: no difficulty is given for {path.name}")
-        if known_difficulties is not None and not np.isclose(given or 0, known_difficulties, rtol=0, atol=1e-3).any():
-            raise DataError(
-                f"{path}: the model has no exemplar of difficulty {given}; it has those of "
-                f"{', '.join(f'{known:g}' for known in known_difficulties)}"
-            )
+        check_difficulty(str(path), given, known_difficulties)
         if not path.is_file():
             raise DataError(f"{path}: no such file")
         with open(path, "rb") as file:
@@ -219,14 +186,14 @@ def predict(
         if (kept := partial.find(str(path), sha256, given, names)) is not None:
             return kept
         clips = read_clips(path, form.window, form.frame_size, form.crop_size, sandbox=sandbox)
-        return _Video(path, clips, read_facts(path, sandbox), sha256, given)
+        return DecodedVideo(str(path), clips, read_facts(path, sandbox), sha256, given)
 
     def keep(row: dict[str, Any], difference: list[float] | None) -> None:
         report.rows.append(row)
         if report.check is not None and difference is not None:
             report.check.add(*difference)
 
-    batch: list[_Video] = []
+    batch: list[DecodedVideo] = []
     with Sandbox(decode_seconds, decode_mb) as sandbox, _pool(threads) as pool, partial:
         bar = tqdm(total=len(inputs.videos), unit="video", disable=not progress)
         started = ((path, pool.submit(read, path)) for path in inputs.videos)
@@ -267,6 +234,15 @@ def predict(
     return report
 
 
+def check_difficulty(file: str, difficulty: float | None, known: Sequence[float] | None) -> None:
+    """Raises DataError where the model cannot score this difficulty; ``known`` None: it can score any."""
+    if known is not None and not np.isclose(difficulty or 0, known, rtol=0, atol=1e-3).any():
+        raise DataError(
+            f"{file}: the model has no exemplar of difficulty {difficulty}; it has those of "
+            f"{', '.join(f'{one:g}' for one in known)}"
+        )
+
+
 @contextmanager
 def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
     pool = ThreadPoolExecutor(threads, "decode")
@@ -286,23 +262,13 @@ def _in_order(
         waiting.extend(islice(started, 1))
 
 
-def _point(told: Distribution) -> np.ndarray:
-    """The scores [B]."""
-    return np.asarray(getattr(told, "point", told.mean))
-
-
-def _plain(value: Any) -> float:
-    """The shortest decimal number that restores a float32."""
-    return float(str(np.float32(value)))
-
-
 def _scored(
-    batch: list[_Video],
+    batch: list[DecodedVideo],
     scorer: Scorer,
     batch_size: int,
     score_range: tuple[float, float] | None,
     report: Report,
-) -> Iterator[tuple[_Video, dict[str, Any], list[float] | None]]:
+) -> Iterator[tuple[DecodedVideo, dict[str, Any], list[float] | None]]:
     """Each video with its row, and its differences from the plain model; errors go to the report."""
     # One batch size is one compilation: a short batch repeats its last video.
     padded = batch + batch[-1:] * (batch_size - len(batch))
@@ -310,52 +276,24 @@ def _scored(
     given = [one.difficulty for one in padded if one.difficulty is not None]
     difficulties = np.array(given, np.float32) if given else None
     told = scorer.score(video, difficulties)
-    score, mean, sigma = _point(told), np.asarray(told.mean), np.asarray(told.sigma)
     differences = None
     if report.check is not None:
         plain = scorer.score(video, difficulties, plain=True)
-        differences = np.abs(np.array([score - _point(plain), sigma - np.asarray(plain.sigma)], np.float64))
-    distance, unfamiliar = getattr(told, "distance", None), getattr(told, "unfamiliar", None)
-    limits = {level: told.interval(level / 100) for level in INTERVALS}
+        pairs = (points(told), points(plain)), (told.sigma, plain.sigma)
+        differences = np.abs([np.asarray(one, np.float64) - np.asarray(other, np.float64) for one, other in pairs])
     for i, one in enumerate(batch):
-        if not (np.isfinite(score[i]) and np.isfinite(sigma[i])):
-            report.errors[str(one.path)] = f"{one.path}: the model's score is not finite: is the checkpoint damaged?"
-            if differences is not None and report.check is not None:
-                report.check.add(*differences[:, i].tolist())
+        difference = None if differences is None else differences[:, i].tolist()
+        if is_finite(told, i):
+            yield one, row_of(one, told, i, score_range), difference
             continue
-        point = _plain(score[i])
-        rate = one.facts.fps
-        row = {
-            "file": str(one.path),
-            "score": point,
-            "mean": _plain(mean[i]),
-            "sigma": _plain(sigma[i]),
-            **{
-                f"{end}{level}": _plain(side[i])
-                for level, pair in limits.items()
-                for end, side in zip(("low", "high"), map(np.asarray, pair), strict=True)
-            },
-            "difficulty": one.difficulty,
-            "out_of_training_range": score_range is not None and not score_range[0] <= point <= score_range[1],
-            "distance": None if distance is None else _plain(distance[i]),
-            "unfamiliar": None if unfamiliar is None else bool(unfamiliar[i]),
-            "frames": one.clips.num_frames,
-            "tempo": one.clips.tempo,
-            "resampled": one.clips.resampled,
-            "fps": rate,
-            "seconds": None if rate is None else round(one.clips.num_frames / rate, 3),
-            "width": one.facts.width,
-            "height": one.facts.height,
-            "codec": one.facts.codec,
-            "damage": one.clips.damage_in_words,
-            "sha256": one.sha256,
-        }
-        yield one, row, None if differences is None else differences[:, i].tolist()
+        report.errors[one.file] = f"{one.file}: the model's score is not finite: is the checkpoint damaged?"
+        if report.check is not None and difference is not None:
+            report.check.add(*difference)
 
 
-def _extras(extras: Extras, video: _Video, row: Mapping[str, Any], sandbox: Sandbox) -> dict[str, Any]:
+def _extras(extras: Extras, video: DecodedVideo, row: Mapping[str, Any], sandbox: Sandbox) -> dict[str, Any]:
     """What is added to a row; a score is not lost for want of a picture."""
     try:
-        return {"extras": extras.make(video.path, video.clips, row, sandbox)}
+        return {"extras": extras.make(Path(video.file), video.clips, row, sandbox)}
     except (AqaError, OSError) as error:
         return {"extras": {}, "extras_error": f"scored, but not shown: {error}"}

@@ -12,13 +12,12 @@ from aqa_jax.errors import ConfigError, RunError
 from aqa_jax.evaluate.results import versions
 from aqa_jax.files import replacing, write_csv, write_json
 from aqa_jax.predict.inputs import Inputs
+from aqa_jax.predict.rows import INTERVALS
 
 SCORES_SCHEMA = "aqa_jax.scores/2"
 _PARTIAL_SCHEMA = "aqa_jax.scores_partial/1"
 PARTIAL = "scores.partial.jsonl"
 _OLD = "scores.interrupted.jsonl"
-INTERVALS = (50, 90)
-"""Levels of the reported central intervals, in per cent."""
 _COLUMNS = (
     "file", "score", "mean", "sigma", *(f"{end}{level}" for level in INTERVALS for end in ("low", "high")),
     "difficulty", "out_of_training_range", "distance", "unfamiliar", "frames", "tempo", "resampled", "fps", "seconds",
