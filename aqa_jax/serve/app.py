@@ -5,6 +5,7 @@ import contextlib
 import json
 import math
 import tempfile
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -136,8 +137,14 @@ async def _scored(
         ) from None  # fmt: skip
     except AqaError as error:
         raise HTTPException(422, str(error).replace(str(path), name)) from None
+    except HTTPException:
+        raise
     except ClientDisconnect:
         raise HTTPException(400, "The video did not arrive whole.") from None
+    except Exception:
+        # For whoever runs it; a visitor learns nothing of this machine.
+        traceback.print_exc()
+        raise HTTPException(500, "The program failed on this video: its terminal says why.") from None
     finally:
         if not handed_over:
             folder.cleanup()
@@ -167,7 +174,8 @@ async def _receive(request: Request, path: Path, most: int) -> None:
 def _name(given: str) -> str:
     """The last part of a file's name, without what cannot be shown."""
     last = PurePosixPath(PureWindowsPath(given).name).name
-    return "".join(c for c in last if c.isprintable())[:120] or "video"
+    shown = "".join(c for c in last if c.isprintable())[:120]
+    return shown if shown.strip(". ") else "video"
 
 
 def _ending(name: str) -> str:
