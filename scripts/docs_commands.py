@@ -60,7 +60,7 @@ class Runner:
         """Copies the repository into ``folder``."""
         self.repository, self.not_run = folder / "repository", folder / "not_run.txt"
         programs = folder / "programs"
-        programs.mkdir()
+        programs.mkdir(parents=True, exist_ok=True)
         copy_repository(self.repository)
         self._program(programs / "python", f'exec "{sys.executable}" "{self.repository}/tests/docs/shim.py" "$@"')
         for name, why in rules.NOT_RUN.items():

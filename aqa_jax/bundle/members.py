@@ -57,6 +57,7 @@ def shareable_config(config: Config) -> dict[str, Any]:
     for group in ("data", "model", "adapter"):
         values[group] = {key: without_folders(value) for key, value in values[group].items()}
     values["data"] |= {"data_dir": Config().data.data_dir, "raw_dir": "", "exclude": ""}
+    values["data"]["test_where"] = nameless(config.data.test_where)
     values["export"] = dataclasses.asdict(Config().export)
     return values
 
@@ -151,6 +152,12 @@ def bytes_to_familiarity(content: bytes) -> Familiarity:
     if near.offset.shape != (channels,) or near.scale.shape != (channels,) or not 1 <= near.neighbours <= videos:
         raise DataError("its arrays do not fit together")
     return near
+
+
+def nameless(test_where: str) -> str:
+    """Which videos were tested, without the name of a group (a patient, an athlete): the number of a fold may stay."""
+    column = test_where.partition("=")[0]
+    return test_where if column in ("", "fold") else f"{column}=not told"
 
 
 def without_folders(value: Any) -> Any:

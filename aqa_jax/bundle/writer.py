@@ -101,4 +101,6 @@ def _shareable(value: Any, config: Config) -> Any:
     if not isinstance(value, str):
         return value
     value = value.replace(config.data.builder, members.without_folders(config.data.builder))
+    if config.data.test_where:
+        value = value.replace(config.data.test_where, members.nameless(config.data.test_where))
     return re.sub(r"(video\(s\) EXCLUDED): [^;]*", r"\1", value)

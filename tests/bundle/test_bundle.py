@@ -29,6 +29,7 @@ CHANGES = {
     # What must not leave the house.
     "data.raw_dir": "/home/anna/clinic", "model.weights": "/home/anna/weights/starter.pt",
     "data.options": "table=/home/anna/table.csv", "data.exclude": "patient_anna,patient_berta",
+    "data.test_where": "group=patient_berta",
 }  # fmt: skip
 ROOT = Path(__file__).parents[2]
 SCORES = [11.0, 20.0, 35.5]
@@ -62,7 +63,7 @@ def run(tmp_path_factory):
     results.write_metrics(
         workdir / "evaluation" / "metrics.json",
         {"num_examples": 7, "rho": 0.75, "mae": 5.5, "confidence": {"level": 0.95, "rho": [0.5, 0.875]}},
-        split="test", protocol="dives: test; 2 video(s) EXCLUDED: patient_anna, patient_berta; 1 view(s) a video",
+        split="test", protocol="dives: test on group=patient_berta; 2 video(s) EXCLUDED: patient_anna; 1 view(s) a video",
         selection={"rule": "last"}, config_hash=made_under, dataset_fingerprint="f", checkpoint_step=0,
         seed=0, protocol_fingerprint={"parts": {"excluded": ["patient_anna"]}},
     )  # fmt: skip
@@ -117,7 +118,7 @@ def test_the_card_says_what_one_must_know(run, path, tmp_path):
     config, workdir = run
     card = Reader(path).read(members.CARD).decode()
     for words in (
-        "0.75 [0.5, 0.875]", "On 7 videos of the test split. Protocol: dives: test", "11 to 35.5",
+        "0.75 [0.5, 0.875]", "On 7 videos of the test split. Protocol: dives: test on group=not told", "11 to 35.5",
         "conformal, learnt on 40 validation videos", "Features of 30 training videos", "The scores of the training",
         "None is stated", "for six months", "3 clips of 8 frames", "any number of videos at once",
     ):  # fmt: skip

@@ -70,7 +70,7 @@ def test_every_command_of_every_page_is_understood():
     ],
 )
 def test_a_wrong_command_is_found(text, message):
-    assert message in problem(Block("page.md", 1, text), {})
+    assert message in str(problem(Block("page.md", 1, text), {}))
 
 
 def test_what_counts_as_a_command(tmp_path, monkeypatch):
