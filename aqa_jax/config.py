@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -59,13 +60,13 @@ def excluded_ids(data: DataConfig) -> tuple[str, ...]:
 
 def _resolve(cls: type, values: Mapping[str, Any], prefix: str) -> Any:
     if not isinstance(values, Mapping | ConfigDict):
-        raise ConfigError(f"config.{prefix.rstrip('.')} is a group of keys, not {values!r}.")
+        raise ConfigError(f"{f'config.{prefix}'.rstrip('.')} is a group of keys, not {_shown(values)}.")
     hints = get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)}
     arguments = {}
     for name, value in values.items():
         if name not in fields:
-            raise ConfigError(f"Unknown key config.{prefix}{name}{nearest(prefix + name)}")
+            raise ConfigError(f"Unknown key config.{prefix}{name}{nearest(f'{prefix}{name}')}")
         if dataclasses.is_dataclass(hints[name]):
             arguments[name] = _resolve(hints[name], value, f"{prefix}{name}.")
         else:
@@ -77,21 +78,44 @@ def _checked(name: str, value: Any, hint: Any, metadata: Mapping[str, Any]) -> A
     if get_origin(hint) is tuple:
         element = get_args(hint)[0]
         if not isinstance(value, tuple | list) or not all(_is_a(v, element) for v in value):
-            raise ConfigError(f"config.{name} must be a sequence of {element.__name__}, not {value!r}.")
-        return tuple(element(v) for v in value)
+            raise ConfigError(f"config.{name} must be a sequence of {element.__name__}, not {_shown(value)}.")
+        return tuple(_usable(name, v, element) for v in value)
     if not _is_a(value, hint):
-        raise ConfigError(f"config.{name} must be {hint.__name__}, not {value!r} ({type(value).__name__}).")
-    value = hint(value)
+        raise ConfigError(f"config.{name} must be {hint.__name__}, not {_shown(value)} ({type(value).__name__}).")
     low, high, choices = metadata["low"], metadata["high"], metadata["choices"]
     if choices and value not in choices:
         close = difflib.get_close_matches(str(value), choices, 1)
         hint_text = f" Did you mean {close[0]!r}?" if close else ""
-        raise ConfigError(f"config.{name} must be one of {', '.join(choices)}, not {value!r}.{hint_text}")
+        raise ConfigError(f"config.{name} must be one of {', '.join(choices)}, not {_shown(value)}.{hint_text}")
     # Written so that NaN fails it.
     if (low is not None and not value >= low) or (high is not None and not value <= high):
         bounds = f"at least {low:g}" + (f" and at most {high:g}" if high is not None else "")
-        raise ConfigError(f"config.{name} must be {bounds}, not {value!r}.")
-    return value
+        raise ConfigError(f"config.{name} must be {bounds}, not {_shown(value)}.")
+    return _usable(name, value, hint)
+
+
+def _usable(name: str, value: Any, kind: type) -> Any:
+    """``value`` as ``kind``, if arrays, files and JSON can hold it."""
+    if kind is str:
+        if "\0" in value or value.encode("utf-8", "ignore").decode() != value:
+            raise ConfigError(f"config.{name} must be text that a file can hold, not {_shown(value)}.")
+        return value
+    if kind is not bool and not abs(value) <= _LARGEST[kind]:
+        raise ConfigError(f"config.{name} must be a number that is finite and not that large, not {_shown(value)}.")
+    return kind(value)
+
+
+# A whole number must fit into 32 bits, as those that compute have it.
+_LARGEST = {int: 2**31 - 1, float: sys.float_info.max}
+_MOST_SHOWN = 80
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # A number of more digits than Python writes.
+        return "that number"
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
 
 
 def _is_a(value: Any, kind: type) -> bool:
@@ -107,7 +131,8 @@ def _check_together(config: Config) -> None:
     last = max(data.clip_starts) + (data.clip_length - 1) * data.clip_stride + 1
     if config.task != "vspp" and (last > data.window or min(data.clip_starts) < 0):
         raise ConfigError(
-            f"config.data.clip_starts {data.clip_starts} with clip_length {data.clip_length} leave the window of "
+            f"config.data.clip_starts={_shown(data.clip_starts)} with config.data.clip_length={data.clip_length} and "
+            f"config.data.clip_stride={data.clip_stride} leave the window of "
             f"{data.window} frames: raise config.data.window to {last} or move the clips."
         )
     if data.window_mode == "linspace" and (data.max_shift or config.evaluate.views > 1):
@@ -125,7 +150,7 @@ def _check_together(config: Config) -> None:
             "batch statistics too)."
         )
     if config.task == "motion" and not config.motion.columns:
-        raise ConfigError("config.motion.columns is empty: name the columns that task=motion regresses.")
+        raise ConfigError("config.motion.columns is empty: name the columns that config.task=motion regresses.")
     if data.validation_fraction == 0 and config.evaluate.selection == "best_on_validation":
         raise ConfigError(
             "config.evaluate.selection=best_on_validation needs config.data.validation_fraction > 0 "
@@ -220,10 +245,12 @@ def read_json(path: Path) -> ConfigDict:
       ConfigError: there is none, or it is not valid JSON.
     """
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"No config at {path}: give --config configs/NAME.py, or the --workdir of a run.") from None
-    except json.JSONDecodeError as error:
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror}).") from None
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not valid JSON ({error}).") from None
     return ConfigDict(dataclasses.asdict(resolve(values))).lock()
 

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -48,12 +49,36 @@ def test_every_experiment_resolves_and_says_what_it_is(name):
         ({"head": {"target": "judges"}}, r"needs config\.head\.name=dae_mt"),
         ({"data": {"validation_fraction": 0.0}}, r"needs config\.data\.validation_fraction > 0"),
         ({"evaluate": {"selection": "best_on_test"}}, r"needs config\.evaluate\.track_test=True"),
+        # What a fuzzer found (scripts/reliability/configs.py).
+        ({"optimizer": {"learning_rate": 10**400}}, r"config\.optimizer\.learning_rate must be a number that"),
+        ({"head": {"lowest": float("nan")}}, r"config\.head\.lowest must be a number that is finite"),
+        ({"data": {"max_shift": 10**400}}, r"config\.data\.max_shift must be a number that is finite"),
+        ({"data": {"data_dir": "a\0b"}}, r"config\.data\.data_dir must be text that a file can hold"),
+        ({"data": {"builder": "\ud800"}}, r"config\.data\.builder must be text that a file can hold"),
+        ({(): 2}, r"Unknown key config\.\(\)"),
+        ({"data": {"clip_stride": 8 * 10**7}}, r"config\.data\.clip_stride=80000000 leave the window"),
         ({"task": "motion"}, r"config\.motion\.columns is empty"),
     ],
 )  # fmt: skip
 def test_refused(values, message):
     with pytest.raises(ConfigError, match=message):
         config_lib.resolve(values)
+
+
+@pytest.mark.parametrize("data", [b"\xde\xea", b"[" * 100_000, b'{"seed": ' + b"9" * 5000 + b"}", b"{", b"[]"])
+def test_a_damaged_config_file_is_refused_in_words(tmp_path, data):
+    (tmp_path / "config.json").write_bytes(data)
+    with pytest.raises(ConfigError, match=r"is not valid JSON|is a group of keys"):
+        config_lib.read_json(tmp_path / "config.json")
+    with pytest.raises(ConfigError, match=r"cannot be read \(Is a directory\)"):
+        config_lib.read_json(tmp_path)
+
+
+# ml_collections loads a config file by a deprecated call.
+@pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+def test_two_hundred_odd_configs_give_a_run_or_a_word_about_the_key(tmp_path, capsys):
+    script = runpy.run_path(str(ROOT / "scripts" / "reliability" / "configs.py"))
+    assert script["main"](["--n", "200", "--output", str(tmp_path / "configs.json")]) == 0, capsys.readouterr().out
 
 
 def test_a_workdirs_config_reads_back(tmp_path):
