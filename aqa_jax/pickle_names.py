@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-MAX_KEY_ITEMS = 64
+MAX_KEY_ITEMS = 8
+_NUMPY_KEYS = (np.integer, np.float64, np.float32, np.float16, np.bool_, np.str_, np.bytes_)
 
 _DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f(2|4|8|12|16)|c(8|16|24|32)|[SU][0-9]{1,9})")
 
@@ -30,19 +31,25 @@ class Global:
 
 
 def check_key(value: Any) -> Any:
-    """Return `value` if it is a scalar or a short flat tuple of them.
+    """Return `value` if it is a scalar or a short flat tuple of text, truth values and small integers.
 
-    Hashing a nested tuple can take for ever (shared parts) or overflow the C stack (deep ones).
+    Hashing a nested tuple can take for ever (shared parts) or overflow the C stack (deep ones). Complex numbers and
+    tuples of large numbers can be chosen to share one hash, and a dictionary of them takes time by the square.
 
     Raises:
       Refusal: for anything else.
     """
-    parts = value if type(value) is tuple and len(value) <= MAX_KEY_ITEMS else (value,)
-    for part in parts:
-        if part is not None and not isinstance(part, (str, bytes, bool, int, float, complex, np.generic)):
-            raise Refusal(f"the pickle uses {shown(part)} as a key")
-        if isinstance(part, int) and part.bit_length() > 64:
-            raise Refusal("the pickle uses an integer of more than 64 bits as a key")
+    if type(value) is tuple and len(value) <= MAX_KEY_ITEMS:
+        for part in value:
+            if isinstance(part, (int, np.integer)) and not -(2**31) <= part < 2**31:
+                raise Refusal("the pickle uses a tuple of large integers as a key")
+            if part is not None and not isinstance(part, (str, bytes, int, np.integer, np.str_)):
+                raise Refusal(f"the pickle uses a tuple with {shown(part)} as a key")
+        return value
+    if value is not None and not isinstance(value, (str, bytes, int, float, *_NUMPY_KEYS)):
+        raise Refusal(f"the pickle uses {shown(value)} as a key")
+    if isinstance(value, int) and value.bit_length() > 64:
+        raise Refusal("the pickle uses an integer of more than 64 bits as a key")
     return value
 
 

@@ -19,7 +19,9 @@ from aqa_jax.errors import DataError, UnsafePickleError, WeightsError
 from aqa_jax.pickle_names import NUMPY, Global, Refusal, check_key, set_array_state, set_dtype_state, shown
 
 MAX_BYTES = 64 * 2**20
-MAX_OPCODES = 5_000_000
+MAX_OPCODES = 2_000_000
+# What an entry of a container takes, at least.
+_ENTRY_BYTES = 64
 # Larger integers only serve to burn time in hashing and printing.
 MAX_INT_BYTES = 1024
 
@@ -56,7 +58,8 @@ def load(
         name = os.fspath(source)
         try:
             with open(name, "rb") as file:
-                data = file.read(max_bytes + 1)
+                # What is asked for is allocated, whatever there is.
+                data = file.read(min(os.fstat(file.fileno()).st_size, max_bytes) + 1)
         except OSError as error:
             raise PickleError(f"{name}: cannot be read ({error.strerror or error})") from error
     if len(data) > max_bytes:
@@ -192,8 +195,10 @@ class _Machine:
         # One large memoised argument may go to many calls: what they copy is bounded by the file's size.
         if isinstance(result, (np.ndarray, np.generic)):
             self.budget -= result.nbytes
-        elif isinstance(result, (bytes, bytearray, set, frozenset, dict)):
+        elif isinstance(result, (str, bytes, bytearray)):
             self.budget -= len(result)
+        elif isinstance(result, (set, frozenset, dict)):
+            self.budget -= _ENTRY_BYTES * len(result)
         if self.budget < 0:
             raise Refusal("the pickle builds far more data than it holds")
 

@@ -194,6 +194,11 @@ def touch(*args):
         ({((1, 2), 3): 1}, "key"),
         ({tuple(range(100)): 1}, "key"),
         ({frozenset(): 1}, "key"),
+        ({1j: 1}, "key"),
+        ({np.complex64(1): 1}, "key"),
+        ({(1, 2**40): 1}, "key"),
+        ({(1, 2.5): 1}, "key"),
+        ({1j}, "key"),
         (np.ndarray, "ndarray"),
     ],
     ids=lambda p: p if isinstance(p, str) else "",
@@ -355,6 +360,16 @@ def test_a_large_argument_may_not_be_copied_many_times():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 20 * len(bomb)
+
+
+def test_a_large_container_may_not_be_copied_many_times():
+    items = b"](" + b"".join(b"J" + struct.pack("<i", i) for i in range(5000)) + b"eq\x00"
+    tracemalloc.start()
+    with pytest.raises(UnsafePickleError, match="more data than it holds"):
+        load(b"(" + items + b"c__builtin__\nset\n(h\x00tR" * 1000 + b"l.")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**23
 
 
 def test_shared_structure_is_not_expanded():

@@ -75,6 +75,12 @@ class Sandbox:
         for child in children:
             child.kill()
 
+    @property
+    def pids(self) -> list[int]:
+        """Of the children that live, for who measures them."""
+        with self._lock:
+            return [child.pid for child in self._all]
+
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """The function's result; what :meth:`call_listening` gives without the messages."""
         return self.call_listening(function, *args, **kwargs)[0]
@@ -179,6 +185,11 @@ class _Child:
         )  # fmt: skip
         self.waits = False
         self._greeted = False
+
+    @property
+    def pid(self) -> int:
+        """The process's."""
+        return self._process.pid
 
     def ask(self, call: bytes, seconds: float, max_bytes: int) -> Any:
         """The answer to a call.

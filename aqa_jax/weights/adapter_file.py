@@ -6,6 +6,7 @@ Its metadata (text) says how the adapters are made, what they were trained on, a
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -104,14 +105,16 @@ def read_adapter(path: str | os.PathLike[str]) -> AdapterFile:
             "config.model.weights; --mode export_adapter makes an adapter file of a run."
         )
     try:
-        settings = json.loads(metadata["adapter"])
+        settings, provenance, groups = (json.loads(metadata[key]) for key in ("adapter", "provenance", GROUPS_KEY))
         _ = [settings[key] for key in DECISIVE[settings["kind"]]]
+        if not (isinstance(provenance, dict) and isinstance(groups, list) and 0 < float(metadata["width"]) < math.inf):
+            raise ValueError("provenance, groups or width")
         adapter = AdapterFile(
             arrays, settings, metadata["dialect"], float(metadata["width"]), metadata["backbone"],
-            json.loads(metadata["provenance"]), tuple(json.loads(metadata[GROUPS_KEY])),
+            {str(key): str(value) for key, value in provenance.items()}, tuple(map(str, groups)),
         )  # fmt: skip
         whole = metadata["content"] == fingerprint(arrays)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path}: damaged, its metadata cannot be read ({error!r}); export it again.") from error
     if not whole:
         raise WeightsError(f"{path}: damaged, its arrays are not those that were written; export or copy it again.")
@@ -166,7 +169,9 @@ def read_groups(metadata: Mapping[str, str], path: str | os.PathLike[str]) -> tu
     """
     try:
         groups = json.loads(metadata.get(GROUPS_KEY, "[]"))
-    except ValueError as error:
+        if not isinstance(groups, list):
+            raise ValueError("no list")
+    except (ValueError, RecursionError) as error:
         raise WeightsError(f"{path}: damaged, its metadata {GROUPS_KEY!r} cannot be read ({error}).") from error
     return tuple(map(str, groups))
 

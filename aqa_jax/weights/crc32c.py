@@ -13,6 +13,9 @@ def _byte_table() -> np.ndarray:
 
 
 _TABLE = _byte_table()
+_BYTES = _TABLE.tolist()
+# Below, a loop is quicker than matrices.
+_SHORT = 1024
 _BITS = np.uint32(1) << np.arange(32, dtype=np.uint32)
 
 
@@ -39,6 +42,11 @@ def crc32c(data: bytes | memoryview | np.ndarray) -> int:
     """CRC-32C of `data` (RFC 3720, appendix B.4)."""
     raw = np.frombuffer(data, np.uint8)
     size = len(raw)
+    if size < _SHORT:
+        state = 0xFFFFFFFF
+        for byte in raw.tobytes():
+            state = _BYTES[(state ^ byte) & 0xFF] ^ (state >> 8)
+        return state ^ 0xFFFFFFFF
     # Independent lanes of equal length, joined two by two. Zeros in front leave a register of zero unchanged.
     levels = max(0, (size // 256).bit_length() - 1)
     lanes = 1 << levels

@@ -10,6 +10,9 @@ import safetensors.numpy
 
 from aqa_jax.errors import WeightsError
 from aqa_jax.files import replacing
+from aqa_jax.weights.sniff import check_size
+
+MAX_HEADER_BYTES = 16 * 2**20
 
 
 def write_safetensors(
@@ -42,6 +45,12 @@ def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray
     """
     name = os.fspath(path)
     try:
+        check_size(path)
+        with open(path, "rb") as raw:
+            if int.from_bytes(raw.read(8), "little") > MAX_HEADER_BYTES:
+                raise WeightsError(
+                    f"{name}: not a readable safetensors file (a header of more than {MAX_HEADER_BYTES} bytes)"
+                )
         with safetensors.safe_open(name, framework="np") as file:
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             metadata = dict(file.metadata() or {})

@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+from aqa_jax.errors import WeightsError
+
+MAX_FILE_BYTES = 2**30
 TORCH_LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 TABLE_MAGIC = bytes.fromhex("57fb808b247547db")
 _HEADS = [
@@ -11,6 +14,7 @@ _HEADS = [
     (b"GIF8", "a GIF image"),
     (b"\x1a\x45\xdf\xa3", "a Matroska or WebM video"),
     (b"RIFF", "an AVI video or WAV sound"),
+    (b"MATLAB ", "a MATLAB file (.mat), which is not read; save what it holds as safetensors"),
     (b"\x89HDF", "an HDF5 file (Keras, MATLAB)"),
     (b"\x93NUMPY", "a numpy array file"),
     (b"\x1f\x8b", "a gzip archive; unpack it first"),
@@ -24,6 +28,20 @@ _HEADS = [
     (b"\x80\x04", "a bare pickle, not one of torch's files"),
     (b"version https://git-lfs", "a git-lfs pointer: the real file was never downloaded; run `git lfs pull`"),
 ]
+
+
+def check_size(path: str | os.PathLike[str]) -> None:
+    """Raises a WeightsError if the file is larger than any that is read: arrays take its size several times.
+
+    Raises:
+      OSError: there is no such file.
+      WeightsError: it is too large.
+    """
+    if os.path.getsize(path) > MAX_FILE_BYTES:
+        raise WeightsError(
+            f"{os.fspath(path)}: larger than {MAX_FILE_BYTES} bytes, and no weight file of these networks is; save the "
+            "weights alone, without the optimiser's state"
+        )
 
 
 def sniff(path: str | os.PathLike[str]) -> str:

@@ -17,9 +17,12 @@ import numpy as np
 from aqa_jax.errors import WeightsError
 from aqa_jax.weights.bfloat16 import widened
 from aqa_jax.weights.crc32c import crc32c, masked
-from aqa_jax.weights.sniff import TABLE_MAGIC
+from aqa_jax.weights.sniff import TABLE_MAGIC, check_size
 
-MAX_INDEX_BYTES = 64 * 2**20
+MAX_INDEX_BYTES = 16 * 2**20
+MAX_VARIABLES = 65_536
+# Keys share their beginnings in the file: without a bound, each could be longer than the last.
+MAX_KEY_BYTES = 1024
 _FOOTER_BYTES = 48
 _LITTLE_ENDIAN = 0
 
@@ -96,18 +99,25 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         )
     entries, shards = _read_index(Path(f"{prefix}.index"))
     arrays: dict[str, np.ndarray] = {}
-    for shard in range(shards):
+    by_shard: dict[int, list[tuple[str, Entry]]] = {shard: [] for shard in range(shards)}
+    for name, entry in entries.items():
+        by_shard[entry.shard].append((name, entry))
+    for shard, mine in by_shard.items():
         data_path = f"{prefix}.data-{shard:05d}-of-{shards:05d}"
-        mine = {name: entry for name, entry in entries.items() if entry.shard == shard}
         try:
+            check_size(data_path)
             with open(data_path, "rb") as file:
                 size = os.fstat(file.fileno()).st_size
-                for name, entry in mine.items():
+                left = size
+                for name, entry in mine:
                     if entry.offset + entry.size > size:
                         raise WeightsError(
                             f"{data_path}: {size} bytes, but {name} ends at {entry.offset + entry.size}; the "
                             "file is cut short: fetch it again"
                         )
+                    left -= entry.size
+                    if left < 0:
+                        raise WeightsError(f"{data_path}: {size} bytes, and its variables share some; fetch it again")
                     file.seek(entry.offset)
                     arrays[name] = _decode(data_path, name, entry, file.read(entry.size))
         except OSError as error:
@@ -119,7 +129,7 @@ def _decode(data_path: str, name: str, entry: Entry, raw: bytes) -> np.ndarray:
     if entry.dtype != _BFLOAT16 and entry.dtype not in _DTYPES:
         raise WeightsError(f"{data_path}: {name} has TensorFlow's type {entry.dtype}, which is not a plain number")
     dtype = np.dtype("<u2" if entry.dtype == _BFLOAT16 else _DTYPES[entry.dtype])
-    if math.prod([*entry.shape]) * dtype.itemsize != entry.size:
+    if math.prod([*entry.shape]) * dtype.itemsize != entry.size or max(entry.shape, default=0) >= 2**40:
         raise WeightsError(f"{data_path}: {name} of shape {entry.shape} and {dtype} in {entry.size} bytes")
     if masked(crc32c(raw)) != entry.crc:
         raise WeightsError(f"{data_path}: the checksum of {name} is wrong: the file is damaged, fetch it again")
@@ -146,6 +156,8 @@ def _read_index(path: Path) -> tuple[dict[str, Entry], int]:
                 shards = _header(value)
             else:
                 entries[key.decode()] = _entry(value)
+                if len(entries) > MAX_VARIABLES:
+                    raise _Damage(f"the index has more than {MAX_VARIABLES} variables")
         if not 0 < shards <= 10_000 or any(entry.shard >= shards for entry in entries.values()):
             raise _Damage("the number of data files is wrong")
     except (_Damage, IndexError, ValueError) as error:
@@ -160,7 +172,7 @@ def _table(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     offset, position = _varint(footer, position)
     size, _ = _varint(footer, position)
     # A hostile index may name one block many times: together they hold no more than the file.
-    budget = 4 * len(data)
+    budget = len(data)
     for _, handle in _block(data, offset, size):
         offset, position = _varint(handle, 0)
         size, _ = _varint(handle, position)
@@ -188,7 +200,7 @@ def _block(data: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]
         shared, position = _varint(block, position)
         rest, position = _varint(block, position)
         length, position = _varint(block, position)
-        if shared > len(key) or position + rest + length > end:
+        if shared > len(key) or position + rest + length > end or shared + rest > MAX_KEY_BYTES:
             raise _Damage("an entry of the index is malformed")
         key = key[:shared] + block[position : position + rest]
         yield key, block[position + rest : position + rest + length]

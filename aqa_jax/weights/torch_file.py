@@ -22,13 +22,14 @@ from aqa_jax import safe_pickle
 from aqa_jax.errors import WeightsError
 from aqa_jax.pickle_names import NUMPY, Global, Refusal, shown
 from aqa_jax.weights.bfloat16 import widened
-from aqa_jax.weights.sniff import sniff
+from aqa_jax.weights.sniff import check_size, sniff
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
 MAX_PICKLE_BYTES = 64 * 2**20
 MAX_NODES = 200_000
 MAX_DEPTH = 64
+MAX_PATH = 2000
 # What zipfile raises on damaged archives, beside its own error.
 _ZIP_FAULTS = (
     zipfile.BadZipFile,
@@ -95,6 +96,7 @@ def read_torch(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """
     name = os.fspath(path)
     try:
+        check_size(path)
         kind = sniff(path)
         if kind == "zip":
             with zipfile.ZipFile(path) as archive:
@@ -203,6 +205,9 @@ def _flatten(name: str, tree: Any, raw: Callable[[_Storage], bytes], file_size: 
         nodes += 1
         if nodes > MAX_NODES or depth > MAX_DEPTH:
             raise fail(path, f"nested deeper than {MAX_DEPTH} levels or of more than {MAX_NODES} parts")
+        # A name may be a reference to megabytes, and every leaf below it would have a copy.
+        if len(path) > MAX_PATH:
+            raise fail(path, f"a name of more than {MAX_PATH} characters")
         leaf: np.ndarray
         if isinstance(node, dict):
             for key, child in node.items():

@@ -20,7 +20,7 @@ def test_published_vectors(data, crc):
     assert crc32c(data) == crc
 
 
-@pytest.mark.parametrize("size", [1, 5, 255, 256, 257, 511, 512, 513, 4097])
+@pytest.mark.parametrize("size", [1, 5, 255, 256, 257, 511, 512, 513, 1023, 1024, 1025, 4097])
 def test_any_length_equals_a_bitwise_loop(size):
     data = np.random.default_rng(size).bytes(size)
     crc = 0xFFFFFFFF
