@@ -10,6 +10,7 @@ import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
@@ -35,7 +36,7 @@ _NAMES = (
 _SIZES = (0, 1, 2, 255, 2**16, 2**31 - 1, 2**32 - 1, 2**35, 2**40, 2**62, 2**63 - 1, 2**64 - 1)
 
 
-def _pick(rng: np.random.Generator, some: tuple) -> object:
+def _pick(rng: np.random.Generator, some: tuple) -> Any:
     return some[int(rng.integers(len(some)))]
 
 
@@ -51,7 +52,7 @@ def _text(rng: np.random.Generator, data: bytes) -> bytes:
         lambda: b"S'" + data.replace(b"\n", b"").replace(b"'", b"").replace(b"\\", b"") + b"'\n",
         lambda: b"\x8d" + struct.pack("<Q", len(data)) + data,
         lambda: b"\x8c" + bytes([len(data) % 256]) + data[: len(data) % 256],
-    ))()  # type: ignore[operator]  # fmt: skip
+    ))()  # fmt: skip
 
 
 def _name(rng: np.random.Generator) -> bytes:
@@ -66,7 +67,7 @@ def _value(rng: np.random.Generator, depth: int = 0) -> bytes:
     """Pushes something: data, a name, a call, a container."""
     kind = int(rng.integers(16 if depth < 4 else 8))
     if kind == 0:
-        return _pick(rng, (b"N", b"\x88", b"\x89", b"]", b"}", b")", b"\x8f", b"I1\n", b"F1.5\n", b"K\x07"))  # type: ignore
+        return _pick(rng, (b"N", b"\x88", b"\x89", b"]", b"}", b")", b"\x8f", b"I1\n", b"F1.5\n", b"K\x07"))
     if kind == 1:
         return b"J" + struct.pack("<i", int(rng.integers(-(2**31), 2**31)))
     if kind == 2:
@@ -77,12 +78,12 @@ def _value(rng: np.random.Generator, depth: int = 0) -> bytes:
         raw = rng.bytes(int(rng.integers(0, 64)))
         return b"B" + struct.pack("<I", len(raw)) + raw
     if kind == 5:
-        return _pick(rng, (b"h\x00", b"h\x01", b"j\x02\0\0\0", b"g0\n", b"2", b"q\x00", b"\x94"))  # type: ignore
+        return _pick(rng, (b"h\x00", b"h\x01", b"j\x02\0\0\0", b"g0\n", b"2", b"q\x00", b"\x94"))
     if kind == 6:
         return _name(rng)
     if kind == 7:
         # A length that nothing holds.
-        return _pick(rng, (b"T", b"B", b"X", b"\x8b")) + struct.pack("<I", _size(rng) % 2**32) + b"ab"  # type: ignore
+        return _pick(rng, (b"T", b"B", b"X", b"\x8b")) + struct.pack("<I", _size(rng) % 2**32) + b"ab"
     inner = [_value(rng, depth + 1) for _ in range(int(rng.integers(0, 4)))]
     items = b"".join(inner)
     if kind in (8, 9, 10):
@@ -92,10 +93,10 @@ def _value(rng: np.random.Generator, depth: int = 0) -> bytes:
     if kind == 12:
         return _name(rng) + b"(" + items + b"t}\x92"
     if kind == 13:
-        return _value(rng, depth + 1) + _value(rng, depth + 1) + _pick(rng, (b"b", b"a", b"s0", b"Q", b"R"))  # type: ignore
+        return _value(rng, depth + 1) + _value(rng, depth + 1) + _pick(rng, (b"b", b"a", b"s0", b"Q", b"R"))
     if kind == 14:
-        return b"(" + items + _pick(rng, (b"l", b"t", b"d", b"o", b"\x91", b"ios\nsystem\n"))  # type: ignore
-    return _pick(rng, (b"\x82\x01", b"\x83\x01\0", b"\x84\x01\0\0\0", b"\x97", b"\x98", b"Pid\n", b"\x80\xff"))  # type: ignore
+        return b"(" + items + _pick(rng, (b"l", b"t", b"d", b"o", b"\x91", b"ios\nsystem\n"))
+    return _pick(rng, (b"\x82\x01", b"\x83\x01\0", b"\x84\x01\0\0\0", b"\x97", b"\x98", b"Pid\n", b"\x80\xff"))
 
 
 def stream(rng: np.random.Generator) -> bytes:
@@ -164,7 +165,7 @@ def mutated(data: bytes, rng: np.random.Generator) -> bytes:
 
 def any_pickle(rng: np.random.Generator) -> Files:
     """A bare pickle."""
-    return {"a.pkl": _pick(rng, (stream, stream, plain, bomb))(rng)}  # type: ignore[operator]
+    return {"a.pkl": _pick(rng, (stream, stream, plain, bomb))(rng)}
 
 
 def torch_zip(rng: np.random.Generator) -> Files:
@@ -199,7 +200,7 @@ def forged_tensors(rng: np.random.Generator) -> bytes:
         pid = b"(S'storage'\nctorch\n%bStorage\nS'%d'\nS'cpu'\n" % (kind, int(rng.integers(2))) + number() + b"tQ"
         tail = b"I00\nN" if rng.random() < 0.8 else b"I00\nNctorch\nuint16\n"
         rebuild = _pick(rng, (b"_rebuild_tensor_v2", b"_rebuild_tensor", b"_rebuild_tensor_v3"))
-        call = b"ctorch._utils\n%b\n(" % rebuild + pid + number() + numbers() + numbers() + tail + b"tR"  # type: ignore
+        call = b"ctorch._utils\n%b\n(" % rebuild + pid + number() + numbers() + numbers() + tail + b"tR"
         parts.append(b"S'k%d'\n" % i + call)
     return b"\x80\x02}(" + b"".join(parts) + b"u."
 
@@ -328,7 +329,7 @@ def adapter(rng: np.random.Generator) -> Files:
 
 def mat(rng: np.random.Generator) -> Files:
     """MATLAB's files, of version 5, 7.3 or 4."""
-    head = b"MATLAB %b MAT-file, Platform: GLNXA64" % _pick(rng, (b"5.0", b"7.3"))  # type: ignore[operator]
+    head = b"MATLAB %b MAT-file, Platform: GLNXA64" % _pick(rng, (b"5.0", b"7.3"))
     body = {
         0: head.ljust(124) + b"\0\1IM" + struct.pack("<II", 14, _size(rng) % 2**32) + rng.bytes(100),
         1: head.ljust(512, b"\0") + b"\x89HDF\r\n\x1a\n" + rng.bytes(100),
