@@ -15,13 +15,12 @@ from aqa_jax.check.findings import Finding, Video, error, warning
 from aqa_jax.check.labels import check_labels
 from aqa_jax.data import cores
 from aqa_jax.data.builder import VideoDatasetBuilder
+from aqa_jax.data.encode import JPEG_DAMAGE
 from aqa_jax.errors import AqaError, DataError
 from aqa_jax.predict.sandbox import Sandbox
 
 SECONDS = 3600.0  # of one video: some have ten thousand frames
-# What libjpeg says of damage that it decodes all the same, into pixels that nobody filmed.
 _HARMLESS = re.compile(r"\[OPENCV:FFMPEG:(2[4-9]|[3-9]\d)\]")  # warnings and less
-_DAMAGE = ("Corrupt JPEG data", "Premature end of JPEG")
 
 
 def check_raw(
@@ -109,7 +108,7 @@ def _look(sandbox: Sandbox, video: Video) -> tuple[list[Finding], dict[str, Any]
 def _complaint(sandbox: Sandbox, video: Video, lines: Sequence[str]) -> Finding:
     """What a decoder said of a video that it decoded."""
     at, where = (video.file, video.row, video.id), video.path
-    if not any(sign in line for sign in _DAMAGE for line in lines):
+    if not any(sign in line for sign in JPEG_DAMAGE for line in lines):
         return warning("video", f"the decoder says: {lines[0]} ({where})", *at)
     for name in video.names:
         path = os.path.join(video.path, name)

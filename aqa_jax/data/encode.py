@@ -4,9 +4,11 @@ Spawned workers import this module, so it stays light: numpy and OpenCV only. Re
 never through the pipe of the pool: memory stays constant however long a video is.
 """
 
+import contextlib
 import os
 import signal
 import struct
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,12 +19,15 @@ import numpy as np
 
 from aqa_jax.data.decode import cv2
 from aqa_jax.data.records import FRAMES_PER_RECORD, encode_record
-from aqa_jax.errors import DataError
+from aqa_jax.errors import DataError, DecodeError
 
 # A renderer turns one picklable spec into (frames, row): uint8 RGB [H, W, 3] arrays, and the row of the
 # video table.
 Renderer = Callable[[Any], tuple[Iterable[np.ndarray], dict[str, Any]]]
 _LENGTH = struct.Struct("<I")
+SAID = ".said"  # ends the name of the file that standard error goes to, beside a spool file
+# What libjpeg says of damage that it decodes all the same, into pixels that nobody filmed; OpenCV says nothing.
+JPEG_DAMAGE = ("Corrupt JPEG data", "Premature end of JPEG")
 
 
 @dataclass(frozen=True)
@@ -60,13 +65,64 @@ def start_worker() -> None:
 
 
 def spool_videos(render: Renderer, specs: Sequence[Any], form: FrameFormat, path: str) -> list[dict[str, Any]]:
-    """Render `specs` in order into the file `path`; returns table rows with num_frames and num_records."""
+    """Render `specs` in order into the file `path`; returns table rows with num_frames and num_records.
+
+    Raises:
+      DecodeError: a JPEG among the frames is damaged inside, though it can be decoded.
+    """
     rows = []
-    with open(path, "wb") as file:
+    with open(path, "wb") as file, listening(f"{path}{SAID}") as said:
         for spec in specs:
             frames, row = render(spec)
-            rows.append({**row, **_spool_frames(frames, str(row.get("id")), form, file)})
+            rows.append({**row, **_spool_frames(_undamaged(frames, row, said), str(row.get("id")), form, file)})
     return rows
+
+
+def _undamaged(frames: Iterable[np.ndarray], row: dict[str, Any], said: Callable[[], str]) -> Iterator[np.ndarray]:
+    for number, frame in enumerate(frames):
+        if any(sign in (text := said()) for sign in JPEG_DAMAGE):
+            raise DecodeError(
+                f"video {row.get('id')!r}, frame {number}: the JPEG is damaged inside, though it can be decoded: "
+                f"{text.strip()}. --mode check lists all such files: replace them, or leave the videos out"
+            )
+        yield frame
+
+
+@contextlib.contextmanager
+def listening(path: str) -> Iterator[Callable[[], str]]:
+    """Keeps what is written to standard error, by libraries too, in the file `path`; passes it on at the end.
+
+    Yields:
+      A function that gives what was written since it was called last.
+    """
+    sys.stderr.flush()
+    try:
+        before = os.dup(2)
+    except OSError:  # There is no standard error.
+        yield lambda: ""
+        return
+    with open(path, "w+b") as file:
+        heard = 0
+
+        def said() -> str:
+            nonlocal heard
+            if os.fstat(file.fileno()).st_size == heard:
+                return ""
+            text = os.pread(file.fileno(), 1 << 16, heard)
+            heard += len(text)
+            return text.decode("utf-8", "replace")
+
+        os.dup2(file.fileno(), 2)
+        try:
+            yield said
+        finally:
+            sys.stderr.flush()
+            os.dup2(before, 2)
+            os.close(before)
+            file.seek(0)
+            rest = file.read().decode("utf-8", "replace")
+            sys.stderr.write("".join(line for line in rest.splitlines(True) if not line.startswith(JPEG_DAMAGE)))
+    os.unlink(path)
 
 
 def _spool_frames(frames: Iterable[np.ndarray], name: str, form: FrameFormat, file: BinaryIO) -> dict[str, int]:

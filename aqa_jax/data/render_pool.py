@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from aqa_jax.data import cores
-from aqa_jax.data.encode import FrameFormat, Renderer, read_spool, spool_videos, start_worker
+from aqa_jax.data.encode import SAID, FrameFormat, Renderer, read_spool, spool_videos, start_worker
 from aqa_jax.errors import DataError
 
 
@@ -67,9 +67,14 @@ class RenderPool:
                     yield row, (next(records) for _ in range(row["num_records"]))
                 os.unlink(path)
         except BrokenProcessPool as error:
+            said = [
+                text.strip()
+                for path in self._directory.glob(f"*{SAID}")
+                if (text := path.read_text("utf-8", "replace"))
+            ]
             raise DataError(
-                "a worker process died; its message, if any, stands above. "
-                "Without one it was probably out of memory: use fewer workers"
+                f"a worker process died; its last words: {'; '.join(said) or 'none'}. "
+                "Without any it was probably out of memory: use fewer workers"
             ) from error
 
 

@@ -1,6 +1,7 @@
 """Raw data before and after a build, and annotation files with every kind of fault."""
 
 import json
+import os
 import runpy
 import shutil
 from pathlib import Path
@@ -14,6 +15,7 @@ from aqa_jax.check import data
 from aqa_jax.check.raw import check_annotations, check_raw
 from aqa_jax.data import build
 from aqa_jax.data.decode import read_image
+from aqa_jax.errors import DecodeError
 from tests.data_builders import pd4t_raw
 
 REPO = Path(__file__).parents[2]
@@ -88,6 +90,17 @@ def test_videos_and_what_was_built_from_them(tmp_path, capfd):
     shutil.rmtree(raw)
     found, videos = check_annotations(maker, raw)
     assert videos is None and "cannot be looked into (No such file or directory)" in found[0].text
+
+
+def test_a_build_refuses_an_image_that_is_damaged_inside(tmp_path, capfd):
+    raw = write(tmp_path / "raw")
+    damaged_inside(images(raw, "002")[5])
+    with pytest.raises(DecodeError, match=r"'gait_14-005690_002', frame 5: the JPEG is damaged inside.*Corrupt JPEG"):
+        build.build("pd4t", data_dir=tmp_path / "data", raw_dir=raw, options=OPTIONS, workers=0)
+    assert not list(tmp_path.rglob("*array_record*"))
+    # Standard error is where it was.
+    os.write(2, b"heard")
+    assert "heard" in capfd.readouterr().err
 
 
 def test_the_published_annotations_have_no_error(tmp_path):
