@@ -61,6 +61,12 @@ def _write(path: Path, frames: Iterator[np.ndarray], size: tuple[int, int], fps:
             for frame in frames:
                 writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
             writer.release()
+            # OpenCV says nothing of a disk that is full: the index, which comes last, is missing then.
+            check = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+            whole = check.isOpened()
+            check.release()
+            if not whole:
+                raise DecodeError(f"{path}: the video could not be written whole: is the disk full?")
             return codec
         writer.release()
     raise DecodeError(

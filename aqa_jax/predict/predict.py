@@ -159,7 +159,7 @@ def predict(
       The report; its `exit_code` is 1 if any file failed.
 
     Raises:
-      RunError: `output` cannot be written, or has no room; before anything is scored, if it is known then.
+      StorageError: `output` cannot be written, or has no room; before anything is scored, if it is known then.
       ConfigError: `resume`, and what is there was made by another model or with other settings.
     """
     threads, output = threads or min(cores(), _MOST_THREADS), Path(output)

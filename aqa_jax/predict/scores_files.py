@@ -4,11 +4,12 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aqa_jax.errors import ConfigError, RunError
+from aqa_jax.errors import ConfigError, StorageError
 from aqa_jax.evaluate.results import versions
 from aqa_jax.files import replacing, write_csv, write_json
 from aqa_jax.predict.inputs import Inputs
@@ -34,7 +35,7 @@ def check_output(folder: Path, room: int = _ROOM) -> None:
       room: free bytes that are needed at least.
 
     Raises:
-      RunError: results cannot be written there, or the disk is full.
+      StorageError: results cannot be written there, or the disk is full.
     """
     probe = folder / f".probe.{os.getpid()}"
     try:
@@ -43,9 +44,9 @@ def check_output(folder: Path, room: int = _ROOM) -> None:
         probe.unlink()
         free = shutil.disk_usage(folder).free
     except OSError as error:
-        raise RunError(f"{folder} cannot be written ({error.strerror}): give another --output.") from error
+        raise StorageError(f"{folder} cannot be written ({error.strerror}): give another --output.") from error
     if free < room:
-        raise RunError(
+        raise StorageError(
             f"{folder} has {free / 2**20:.0f} MB free, the results may take {room / 2**20:.0f}: make room, or give "
             "another --output."
         )
@@ -96,9 +97,15 @@ class Partial:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._file.close()
+        with suppress(OSError):  # A full disk has been told of already.
+            self._file.close()
         if not self._rows:
             (self.folder / PARTIAL).unlink(missing_ok=True)
+        else:
+            print(
+                f"{self._rows} scored videos are kept in {self.folder / PARTIAL}: the same call with "
+                "--config.predict.resume=True goes on with them."
+            )
 
     def find(self, file: str, sha256: str, difficulty: float | None, extras: tuple[str, ...]) -> Kept | None:
         """The row of an earlier call for the same content, difficulty and extras, if there is one."""
@@ -115,7 +122,7 @@ class Partial:
         """Keeps a row, on the disk.
 
         Raises:
-          RunError: the disk is full.
+          StorageError: the disk is full.
         """
         self._line({"row": row, "check": check})
         self._rows += 1
@@ -130,9 +137,8 @@ class Partial:
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise RunError(
-                f"{self.folder / PARTIAL} cannot be written ({error.strerror}). What was scored before is in it: make "
-                "room and go on with --config.predict.resume=True."
+            raise StorageError(
+                f"{self.folder / PARTIAL} cannot be written ({error.strerror}): make room and go on."
             ) from error
 
     def _read(self, path: Path, key: Mapping[str, Any]) -> None:
@@ -149,11 +155,19 @@ class Partial:
         ours, theirs = json.loads(json.dumps(key)), head.get("key")
         if head.get("schema") != _PARTIAL_SCHEMA or not isinstance(theirs, dict):
             raise ConfigError(f"{path} is not a file of this version: remove it to score everything again.")
-        if changed := [name for name in ours if ours[name] != theirs.get(name)]:
+        if changed := _differences(ours, theirs):
             raise ConfigError(
-                f"{path} was made with another {' and '.join(changed)}: go on with the same, or give another --output; "
-                "without --config.predict.resume everything is scored again."
+                f"{path} was made otherwise:\n  " + "\n  ".join(changed) + "\nGo on as it was made, or give another "
+                "--output; without --config.predict.resume everything is scored again."
             )
+
+
+def _differences(ours: Any, theirs: Any, name: str = "") -> list[str]:
+    """What differs in two JSON values, as ``name: theirs -> ours``."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        names = sorted({*ours, *theirs})
+        return [line for key in names for line in _differences(ours.get(key), theirs.get(key), f"{name}.{key}")]
+    return [] if ours == theirs else [f"{name[1:]}: {theirs} -> {ours}"]
 
 
 def write_scores(
