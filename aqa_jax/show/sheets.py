@@ -37,7 +37,7 @@ def contact_sheet(path: str | os.PathLike[str], tiles: Sequence[Tile], *, title:
     """Writes the tiles, all of one size, in rows, with a title above."""
     height, width = tiles[0].picture.shape[:2]
     lines = max(len(tile.words) for tile in tiles)
-    columns = min(columns, len(tiles))
+    columns = min(columns, max(len(tiles), 5))  # wide enough for the title
     rows = -(-len(tiles) // columns)
     step_y, step_x = height + lines * _SMALL + 4 * _GAP, width + 2 * _GAP
     canvas = np.full((_TEXT * 2 + rows * step_y, columns * step_x, 3), 255, np.uint8)

@@ -39,7 +39,8 @@ def show(run: Run, output: Path) -> Iterator[str]:
     facts = {name: facts_of(store.table, rows) for name, rows in splits.items()}
     yield f"{config.data.builder}: {store.directory}"
     yield table_of(facts)
-    seen = f"{run.window.num_clips} clips of {run.window.clip_length} frames, {config.data.crop}x{config.data.crop}"
+    clips = "1 clip" if run.window.num_clips == 1 else f"{run.window.num_clips} clips"
+    seen = f"{clips} of {run.window.clip_length} frames, {config.data.crop}x{config.data.crop}"
     yield f"(lowest · median · highest) frames stored at {width}x{height}; the model sees {seen}"
     write_json(
         output / "show.json",
@@ -64,7 +65,7 @@ def show(run: Run, output: Path) -> Iterator[str]:
 
 def _clips(output: Path, name: str, examples: list[Seen], what: str) -> Iterator[str]:
     clips, length = examples[0].clips.shape[:2]
-    title = f"{name}: {clips} clip(s) of {length} frames, {what}"
+    title = f"{name}: {clips} clip{'s' * (clips > 1)} of {length} frames, {what}"
     if examples[0].marked.any():
         title += "; orange: the segment at another pace"
     path = output / f"clips_{name}.png"

@@ -95,7 +95,7 @@ def read_folder(folder: Path, config: FolderConfig) -> Contents:
     """
     files = videos.video_files(folder)
     if not files:
-        raise DataError(f"no video files in {folder} or below; known are {', '.join(videos.SUFFIXES)}")
+        raise DataError(f"no video files in {folder} or below; known are {', '.join(sorted(videos.VIDEO_SUFFIXES))}")
     if config.table == NO_TABLE:
         path, found = None, _unlabelled(files)
     else:
@@ -104,16 +104,16 @@ def read_folder(folder: Path, config: FolderConfig) -> Contents:
     drawn = not any(row.split for row in found.rows)
     if unknown := sorted(set(config.exclude) - {row.id for row in found.rows}):
         raise ConfigError(f"option exclude: no videos {', '.join(unknown)}; ids look like {found.rows[0].id!r}")
+    _, _, unlisted = videos.match(found.rows, files)
     found.rows = [row for row in found.rows if row.id not in config.exclude]
     if config.exclude:
         found.notes.append(f"excluded: {', '.join(config.exclude)}")
-    of_row, problems, unlisted = videos.match(found.rows, files)
+    of_row, problems, _ = videos.match(found.rows, files)
     found.problems += problems
     splits, left_out, nothing = assign.assign(
         found, test_fraction=config.test_fraction, seed=config.split_seed, by=config.split_by, leak=config.leak
     )
     refuse(found.problems, path or folder)
-    unlisted = [file for file in unlisted if Path(file).with_suffix("").as_posix() not in config.exclude]
     if unlisted:
         found.notes.append(f"videos that no row names, not used: {len(unlisted)} ({', '.join(unlisted[:5])})")
     digest = hashlib.sha256(path.read_bytes() if path else b"")
@@ -148,10 +148,10 @@ def _unlabelled(files: Sequence[str]) -> table.Table:
     return found
 
 
-def refuse(problems: Sequence[str], where: Path) -> None:
+def refuse(problems: Sequence[str], where: Path, advice: str = "") -> None:
     """Raises DataError where there are problems, with all of them in it."""
     if problems:
-        head = f"{where}: {len(problems)} problem{'s' * (len(problems) > 1)}; nothing was built:"
+        head = f"{where}: {len(problems)} problem{'s' * (len(problems) > 1)}; nothing was built{advice}:"
         raise DataError("\n  ".join([head, *problems]))
 
 
@@ -197,7 +197,7 @@ class Builder(VideoDatasetBuilder):
         row_of = {row.id: row.number for row in contents.rows}
         files = {row.id: contents.files[row.id] for row in contents.rows}
         self.sources, broken = videos.look(self.raw_dir, files, row_of)
-        refuse(broken, self.raw_dir)
+        refuse(broken, self.raw_dir, "; repair or re-encode these files, or leave them out with the option exclude")
         self.notes = list(contents.notes)
         if bool(config.height) != bool(config.width):
             raise ConfigError("options height and width go together; or give side alone")
@@ -207,6 +207,9 @@ class Builder(VideoDatasetBuilder):
             size = (config.height, config.width)
         elif other:
             self.notes.append(f"videos of another shape than most, squeezed or stretched to it: {other}")
+        lengths = [source.frames for source in sources]
+        if short := sum(frames < config.min_frames for frames in lengths):
+            self.notes.append(f"videos of fewer than {config.min_frames} frames, stretched to so many: {short}")
         if config.fps and (slow := sum(source.fps < config.fps for source in sources)):
             self.notes.append(f"videos with fewer than {config.fps:g} frames a second, kept whole: {slow}")
         self._builder_config = dataclasses.replace(config, height=size[0], width=size[1])

@@ -7,15 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from tqdm import tqdm
+
 from aqa_jax.data import cores
-from aqa_jax.data.decode import Size, cv2, iterate_frames
+from aqa_jax.data.decode import Size, count_frames, cv2, iterate_frames
 from aqa_jax.errors import DecodeError
+from aqa_jax.predict.inputs import VIDEO_SUFFIXES
 
 from .table import Row
-
-SUFFIXES = (
-    ".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".mts", ".m2ts", ".3gp", ".ogv",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -26,11 +25,13 @@ class Source:
       path: of the file.
       size: height and width in pixels, upright.
       fps: frames a second as the container says; 0 where it does not.
+      frames: that decode.
     """
 
     path: str
     size: Size
     fps: float
+    frames: int
 
 
 def video_files(folder: Path) -> list[str]:
@@ -39,7 +40,7 @@ def video_files(folder: Path) -> list[str]:
     for parent, folders, names in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
-            if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith("."):
+            if os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES and not name.startswith("."):
                 found.append(Path(parent, name).relative_to(folder).as_posix())
     return sorted(found)
 
@@ -79,25 +80,29 @@ def match(rows: Sequence[Row], files: Sequence[str]) -> tuple[dict[str, str], li
 
 
 def look(folder: Path, files: dict[str, str], row_of: dict[str, int]) -> tuple[dict[str, Source], list[str]]:
-    """Decodes the first frame of every file (`files`: by id); the sources by id, and what is wrong with the others."""
+    """Decodes every file to its end (`files`: by id); the sources by id, and what is wrong with the others.
+
+    A damaged file is found here, with all others, and not hours later when its turn comes in the build.
+    """
 
     def one(file: str) -> Source | str:
         path = folder / file
         try:
-            frame = next(iterate_frames(path), None)
+            frames = count_frames(path)
+            first = next(iterate_frames(path))
         except DecodeError as error:
-            return str(error)
-        if frame is None:
-            return f"{path}: no frame can be decoded"
+            return str(error).split(";")[0]
         capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
         fps = capture.get(cv2.CAP_PROP_FPS)
         capture.release()
-        return Source(str(path), (frame.shape[0], frame.shape[1]), fps if 0 < fps < 1000 else 0.0)
+        return Source(str(path), (first.shape[0], first.shape[1]), fps if 0 < fps < 1000 else 0.0, frames)
 
     with ThreadPoolExecutor(cores()) as pool:
-        looked = dict(zip(files, pool.map(one, files.values()), strict=True))
+        results = tqdm(pool.map(one, files.values()), "looking at the videos", len(files), unit="video", disable=None)
+        looked = dict(zip(files, results, strict=True))
     sources = {id_: result for id_, result in looked.items() if isinstance(result, Source)}
-    problems = [f"row {row_of[id_]}: {result}" for id_, result in looked.items() if isinstance(result, str)]
+    numbered = ((row_of[id_], result) for id_, result in looked.items() if isinstance(result, str))
+    problems = [f"row {number}: {result}" if number else result for number, result in numbered]
     return sources, problems
 
 

@@ -15,6 +15,7 @@ from aqa_jax.errors import ConfigError, DataError
 from aqa_jax.predict.video_clips import choose_frames
 
 DUMMY = Path(__file__).parents[2] / "data_builders" / "folder" / "dummy_data"
+DAMAGED = Path(__file__).parents[1] / "data" / "videos" / "corrupted.mp4"
 SMALL = {"side": 16, "min_frames": 0}
 
 
@@ -121,15 +122,20 @@ def test_tables_that_say_too_little(folder, tmp_path, text, said):
         read(table(folder, text), tmp_path)
 
 
-def test_files_that_are_no_videos_are_named_together(folder, tmp_path):
-    for name in ("x", "y"):
-        (folder / f"{name}.mp4").write_bytes(b"\0no video" * 100)
+def test_files_that_are_no_videos_and_damaged_ones_are_named_together(folder, tmp_path):
+    """Before any video is stored, and with what helps."""
+    (folder / "x.mp4").write_bytes(b"\0no video" * 100)
+    shutil.copy(DAMAGED, folder / "y.mp4")
+    text = "id,score,split\nx,1,train\nv0,1,train\ny,2,test\nv1,1,test\n"
     try:
-        with pytest.raises(DataError, match=r"2 problems; nothing was built:\n  row 2: .*x\.mp4.*\n  row 4: .*y\.mp4"):
-            read(table(folder, "id,score,split\nx,1,train\nv0,1,train\ny,2,test\n"), tmp_path)
+        with pytest.raises(DataError, match=r"2 problems.*exclude:\n  row 2: .*x\.mp4.*\n  row 4: .*y\.mp4: damaged: "):
+            read(table(folder, text), tmp_path)
+        store = read(folder, tmp_path, exclude="x y")
     finally:
         (folder / "x.mp4").unlink()
         (folder / "y.mp4").unlink()
+    assert list(store.table.column("id")) == ["v0", "v1"] and store.metadata["traps"]["excluded"] == ["x", "y"]
+    assert not {"x.mp4", "y.mp4"} & set(store.metadata["traps"]["not_in_table"])
 
 
 def lines(rows):
