@@ -27,7 +27,10 @@ Renderer = Callable[[Any], tuple[Iterable[np.ndarray], dict[str, Any]]]
 _LENGTH = struct.Struct("<I")
 SAID = ".said"  # ends the name of the file that standard error goes to, beside a spool file
 # What libjpeg says of damage that it decodes all the same, into pixels that nobody filmed; OpenCV says nothing.
-JPEG_DAMAGE = ("Corrupt JPEG data", "Premature end of JPEG")
+JPEG_DAMAGE = (
+    "Corrupt JPEG data", "Premature end of JPEG", "Invalid SOS parameters", "Inconsistent progression",
+    "Unknown Adobe color transform",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ def spool_videos(render: Renderer, specs: Sequence[Any], form: FrameFormat, path
 
 def _undamaged(frames: Iterable[np.ndarray], row: dict[str, Any], said: Callable[[], str]) -> Iterator[np.ndarray]:
     for number, frame in enumerate(frames):
-        if any(sign in (text := said()) for sign in JPEG_DAMAGE):
+        text = said()
+        if any(sign in text for sign in JPEG_DAMAGE):
             raise DecodeError(
                 f"video {row.get('id')!r}, frame {number}: the JPEG is damaged inside, though it can be decoded: "
                 f"{text.strip()}. --mode check lists all such files: replace them, or leave the videos out"
