@@ -71,6 +71,12 @@ def test_killed_anywhere_and_started_again_it_ends_in_the_same_figures(whole, tm
 def test_sigterm_loses_no_step(whole, tmp_path):
     log = tmp_path / "run" / "logs" / "train.jsonl"
     process = start(*training(tmp_path))
+    wait_for(lambda: any((tmp_path / "data").rglob("incomplete*")), process)
+    process.send_signal(signal.SIGTERM)
+    code, _, err = finish(process)
+    assert code == 143 and "the same command goes on" in err, err[-2000:]
+    assert not any((tmp_path / "data").rglob("incomplete*"))
+    process = start(*training(tmp_path))
     wait_for(lambda: log.exists() and '"loss"' in log.read_text(), process)
     process.send_signal(signal.SIGTERM)
     code, _, err = finish(process)

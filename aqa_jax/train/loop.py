@@ -30,6 +30,7 @@ from aqa_jax.train.evaluation import check_outputs, predict_rows
 from aqa_jax.train.exemplars import refreshed
 from aqa_jax.train.feed import Feed
 from aqa_jax.train.initial import initial_state
+from aqa_jax.train.lock import only_writer
 from aqa_jax.train.log import Stopwatch, TrainLog
 from aqa_jax.train.optimizer import make_optimizer
 from aqa_jax.train.run import TRAINED_ON, Run, keep_config
@@ -43,14 +44,22 @@ def train(config: Config, workdir: Path) -> Run:
 
     Raises:
       ConfigError, DataError, WeightsError: before the first step, where the run could not succeed.
-      RunError: a loss is not finite; step and videos are named, and the last checkpoint is from before.
+      RunError: a loss is not finite; step and videos are named, and the last checkpoint is from before. Or another
+        process trains in ``workdir``.
+      StorageError: the disk is full, read-only or failing; the checkpoints before are whole.
       Interrupted: after SIGTERM, with everything saved.
     """
     run = Run(config)
     _check_devices(run)
     _check_chunk(run)
     keep_config(config, workdir)
-    total, every = lengths(run)
+    with only_writer(workdir) if jax.process_index() == 0 else contextlib.nullcontext():
+        _train(run, workdir)
+    return run
+
+
+def _train(run: Run, workdir: Path) -> None:
+    config, (total, every) = run.config, lengths(run)
     check_selectable(run)
     optimizer = make_optimizer(config.optimizer, total)
     run.batches_of("test")  # A test split that cannot be read should say so now.
@@ -69,7 +78,6 @@ def train(config: Config, workdir: Path) -> Run:
                 checkpoints.close()
         if terminated:  # too late for the last step to see it
             raise Interrupted(f"SIGTERM: all {total} steps are saved; the same command goes on from there.")
-    return run
 
 
 def _begin(run, optimizer, iterator, checkpoints, workdir, total) -> tuple[states.State, History]:

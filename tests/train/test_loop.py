@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import runpy
 import shutil
 import sys
@@ -13,7 +14,9 @@ import orbax.checkpoint as ocp
 import pytest
 
 from aqa_jax import config as config_lib
-from aqa_jax.errors import CheckpointError, ConfigError, RunError
+from aqa_jax import modes
+from aqa_jax.check import run as check_run
+from aqa_jax.errors import CheckpointError, ConfigError, DataError, RunError
 from aqa_jax.evaluate.calibration import LEVELS
 from aqa_jax.models.score_model import normalise
 from aqa_jax.predict.scorer import RunScorer
@@ -21,6 +24,7 @@ from aqa_jax.train import loop
 from aqa_jax.train.checkpoints import Checkpoints
 from aqa_jax.train.evaluation import predict_rows
 from aqa_jax.train.final import evaluate_run, summary
+from aqa_jax.train.lock import only_writer
 from aqa_jax.train.run import Run, restored_like
 from aqa_jax.train.step import shard
 from tests.tiny import STEPS, tiny_config
@@ -183,12 +187,74 @@ def test_resumed_equals_uninterrupted(trained, data_dir, tmp_path, monkeypatch):
     checkpoints = Checkpoints(workdir / "checkpoints")
     assert checkpoints.steps() == [3]
     checkpoints.close()
-    run = loop.train(config, workdir)
+    with monkeypatch.context() as patch:
+        # Initial weights are for the first step alone: what became of their file is nothing to who goes on.
+        patch.setattr(loop, "initial_state", None)
+        run = loop.train(config, workdir)
     evaluate_run(run, workdir, workdir / "evaluation")
     for name in ("metrics.json", "predictions.csv"):
         assert (workdir / "evaluation" / name).read_bytes() == (whole / "evaluation" / name).read_bytes()
     for ours, theirs in zip(*(jax.tree.leaves(_last(config, d)) for d in (workdir, whole)), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_run_does_not_go_on_with_another_dataset_nor_beside_another_process(trained, tmp_path):
+    config, workdir = trained
+    copy = shutil.copytree(workdir, tmp_path / "copy")
+    said = rf"Another process \({os.getpid()} on .*\) trains in"
+    with only_writer(copy), pytest.raises(RunError, match=said), only_writer(copy, seconds=0):
+        pass
+    kept = (copy / "trained_on.json").read_text()
+    fingerprint = json.loads(kept)["fingerprint"]
+    (copy / "trained_on.json").write_text(kept.replace(fingerprint, "0" * len(fingerprint)))
+    with pytest.raises(DataError, match="trained so far on a dataset with the fingerprint 000000000000; the one in"):
+        loop.train(config, copy)
+
+
+def test_a_state_that_is_not_finite_is_never_saved(trained, tmp_path, monkeypatch):
+    config, _ = trained
+    monkeypatch.setattr(loop.states, "not_finite", lambda state: ["trainable/head/fc1/kernel"])
+    with pytest.raises(
+        RunError, match=r"Step 3: trainable/head/fc1/kernel became NaN or infinite. Videos of the batch: \w+"
+    ):
+        loop.train(config, tmp_path / "run")
+    assert not list((tmp_path / "run").glob("checkpoints/[0-9]*"))
+
+
+def test_a_run_is_checked_file_by_file(trained, tmp_path, capsys):
+    _, workdir = trained
+    assert check_run.check(workdir) == 0
+    said = capsys.readouterr().out
+    assert f"checkpoints/{STEPS} " in said and "evaluation/manifest.json" in said and "DAMAGED" not in said
+    copy = shutil.copytree(workdir, tmp_path / "copy")
+
+    def change(name, before, after):
+        content = (copy / name).read_text()
+        assert before in content
+        (copy / name).write_text(content.replace(before, after, 1))
+
+    change("config.json", '"seed": 0', '"sead": 0')
+    change("trained_on.json", "aqa_jax.trained_on/1", "aqa_jax.trained_on/9")
+    change("evaluation/predictions.csv", ".", ",")
+    change("evaluation/recalibration.json", '"best_on_validation"', '"last"')
+    change("logs/train.jsonl", "}", "")
+    (copy / "evaluation" / "scatter.png").unlink()
+    next((copy / "checkpoints" / str(STEPS) / "optimizer" / "d").iterdir()).write_bytes(b"")
+    (copy / "checkpoints" / "15.orbax-checkpoint-tmp").mkdir()
+    assert check_run.check(copy) == 1
+    found = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if "DAMAGED" in line}
+    assert found.keys() == {
+        "config.json", "trained_on.json", f"checkpoints/{STEPS}", "logs/train.jsonl", "evaluation/predictions.csv",
+        "evaluation/recalibration.json", "evaluation/manifest.json",
+    }  # fmt: skip
+    assert (
+        "did you mean config.seed" in found["config.json"]
+        and "scatter.png is missing" in found["evaluation/manifest.json"]
+    )
+    assert "bytes instead of" in found[f"checkpoints/{STEPS}"]
+    assert modes.run("check", modes.Request(config_lib.Config(), copy)) == 1
+    with pytest.raises(ConfigError, match="needs the --workdir of a run"):
+        modes.run("check", modes.Request(config_lib.Config(), tmp_path / "nothing"))
 
 
 def _last(config, workdir):
