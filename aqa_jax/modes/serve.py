@@ -22,7 +22,7 @@ def run(request: Request) -> int:
     config, settings = request.config, request.config.serve
     listening = _listen(settings.port)
     port = listening.getsockname()[1]
-    keep_in = (request.output or request.workdir / "served") if settings.keep else None
+    keep_in = (request.output or request.predictions.with_name("served")) if settings.keep else None
     with listening:
         scorer = make_scorer(config, request.workdir)
         judge = VideoJudge(
@@ -35,11 +35,19 @@ def run(request: Request) -> int:
         app = make_app(
             judge, port=port, limits=Limits(settings.max_mb, settings.max_seconds), name=title(scorer, request.workdir),
             needs_difficulty=scorer.needs_difficulty, difficulties=scorer.known_difficulties,
+            difficulty=config.predict.difficulty or None,
         )  # fmt: skip
         print(f"Open http://127.0.0.1:{port}/ in a browser of this machine. Ctrl+C ends it.", flush=True)
         print(f"Every video and report is kept in {keep_in}." if keep_in else "Nothing is kept.", flush=True)
         server = uvicorn.Server(
-            uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, proxy_headers=False)
+            uvicorn.Config(
+                app,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                limit_concurrency=64,
+            )
         )
         try:
             server.run(sockets=[listening])

@@ -76,7 +76,8 @@ def report_parts(
         "training_videos": len(training_scores) if training_scores is not None else 0,
         "why": None if explanation is None else _why(explanation),
         "segments": _segments(clips, explanation) if thumbnails else [],
-        "has_cam": explanation is not None and explanation.cam is not None,
+        # Places of the map: [h, w].
+        "cam_places": None if explanation is None or explanation.cam is None else explanation.cam.shape[2:],
         "intervals": str(model.get("intervals", "")),
         "facts": [(key, item) for key, item in row.items() if key not in _SHOWN_ABOVE],
         "model": page.leaves(model),

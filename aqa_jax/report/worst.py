@@ -61,7 +61,7 @@ def _pictures(ids: list[str], config: Config, fingerprint: str) -> tuple[dict[st
     try:
         directory = build.find(
             data.builder, data_dir=data.data_dir, raw_dir=data.raw_dir or None,
-            options=config_lib.builder_options(data.options),
+            options=config_lib.all_options(data),
         )  # fmt: skip
         if directory is None:
             return {}, "No pictures: the dataset is not in config.data.data_dir."

@@ -51,7 +51,8 @@ def make_app(
     port: int,
     limits: Limits,
     needs_difficulty: bool,
-    difficulties: tuple[float, ...] | None,
+    difficulties: tuple[float, ...] | None = None,
+    difficulty: float | None = None,
     name: str,
 ) -> Starlette:
     """The page as an ASGI app.
@@ -62,12 +63,13 @@ def make_app(
       limits: of one request.
       needs_difficulty: whether ``judge`` needs a difficulty.
       difficulties: the only ones that it knows; None: any.
+      difficulty: that the page starts with; None: whoever drops a video must say.
       name: of the model, for people.
     """
     # One thread: jax's programs and the decoder's process are used by one video after another.
     worker, busy = ThreadPoolExecutor(1, thread_name_prefix="score"), Busy()
     html = page.environment("aqa_jax.serve").get_template("page.html").render(
-        name=name, needs_difficulty=needs_difficulty, difficulties=difficulties, limits=limits
+        name=name, needs_difficulty=needs_difficulty, difficulties=difficulties, difficulty=difficulty, limits=limits
     )  # fmt: skip
     style = page.stylesheet() + (_TEMPLATES / "page.css").read_text(encoding="utf-8")
     script = (_TEMPLATES / "page.js").read_text(encoding="utf-8")
@@ -83,6 +85,7 @@ def make_app(
             answer = await _scored(request, judge, worker, busy, limits, needs_difficulty)
             return Response(answer, media_type="application/json")
         except HTTPException as error:
+            await _drain(request, limits.megabytes * 10**6)
             # A browser writes other statuses to its console, whatever the page makes of them.
             status = 200 if "page" in request.query_params else error.status_code
             return JSONResponse({"error": error.detail}, status)
@@ -169,6 +172,15 @@ async def _receive(request: Request, path: Path, most: int) -> None:
             file.write(chunk)
     if not size:
         raise HTTPException(400, "The file is empty.")
+
+
+async def _drain(request: Request, most: int) -> None:
+    """Takes what still comes: a browser that is cut off while it sends never reads the answer."""
+    with contextlib.suppress(ClientDisconnect, RuntimeError):
+        async for chunk in request.stream():
+            most -= len(chunk)
+            if most < 0:
+                break
 
 
 def _name(given: str) -> str:

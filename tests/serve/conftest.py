@@ -17,12 +17,12 @@ from aqa_jax.serve.app import Limits, make_app  # noqa: E402
 
 
 @contextmanager
-def serving(judge, *, megabytes=1, seconds=20.0, needs_difficulty=False, difficulties=None):
+def serving(judge, *, megabytes=1, seconds=20.0, needs_difficulty=False, **difficulty):
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         app = make_app(
             judge, port=port, limits=Limits(megabytes, seconds), needs_difficulty=needs_difficulty,
-            difficulties=difficulties, name="a <model>",
+            name="a <model>", **difficulty,
         )  # fmt: skip
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, server_header=False))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)

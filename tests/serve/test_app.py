@@ -93,6 +93,19 @@ def test_what_cannot_be_scored_is_said_in_words(serve, asking, judge, page):
         assert len(judge.calls) == 1
 
 
+@pytest.mark.parametrize(
+    ("known", "shown"),
+    [
+        ({}, " required>"),
+        ({"difficulty": 2.5}, 'value="2.5"'),
+        ({"difficulties": (1.5, 2.0), "difficulty": 2.0}, "<option>1.5</option><option selected>2</option>"),
+    ],
+)
+def test_no_difficulty_is_made_up(serve, asking, judge, known, shown):
+    with serve(judge, needs_difficulty=True, **known) as port:
+        assert shown in asking(port).text
+
+
 def test_a_body_without_a_length_is_counted(serve, asking, judge):
     with serve(judge) as port:
         found = asking(port, "POST", "/score", (b"0" * 65536 for _ in range(16)))

@@ -36,8 +36,11 @@ def test_drop_a_video_see_its_score_save_its_report(serve, tmp_path, monkeypatch
         page.on("pageerror", lambda error: told.append(str(error)))
         page.on("request", lambda request: asked.append(request.url))
         page.goto(f"http://127.0.0.1:{port}/")
-        page.fill("#difficulty", "2.0")
         page.set_input_files("#file", good)
+        page.wait_for_selector("#error:not([hidden])")
+        assert "Give the difficulty" in page.inner_text("#error")
+        page.fill("#difficulty", "2.0")
+        page.dispatch_event("#difficulty", "change")
         page.wait_for_selector("#result main", timeout=20_000)
         assert page.inner_text("#result h1") == "<b>good.avi"
         assert float(page.inner_text("#result .score strong")) == pytest.approx(180, abs=8)

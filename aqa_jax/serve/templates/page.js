@@ -3,6 +3,7 @@
 const $ = (id) => document.getElementById(id);
 const limits = document.body.dataset;
 let address = null;
+let waiting = null;
 
 function fail(words) {
   $("error").textContent = words;
@@ -29,6 +30,13 @@ async function score(file) {
     fail(`${file.name} has ${Math.ceil(file.size / 1e6)} MB; ${limits.maxMb} MB is the most.`);
     return;
   }
+  waiting = null;
+  if ($("difficulty") && !$("difficulty").checkValidity()) {
+    waiting = file;
+    fail(`Give the difficulty of the action; then ${file.name} is scored.`);
+    $("difficulty").focus();
+    return;
+  }
   const query = new URLSearchParams({ page: "1", name: file.name });
   if ($("difficulty")) query.set("difficulty", $("difficulty").value);
   const start = performance.now();
@@ -46,6 +54,7 @@ async function score(file) {
     const answer = await response.json();
     if (answer.error) fail(answer.error);
     else show(answer, file.name);
+    $($("save").hidden ? "error" : "save").scrollIntoView({ block: "start" });
   } catch (error) {
     fail("The page's program does not answer: is it still running?");
   } finally {
@@ -58,6 +67,7 @@ async function score(file) {
 
 $("form").addEventListener("submit", (event) => event.preventDefault());
 $("file").addEventListener("change", () => { if ($("file").files[0]) score($("file").files[0]); });
+if ($("difficulty")) $("difficulty").addEventListener("change", () => { if (waiting) score(waiting); });
 for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
   document.addEventListener(kind, (event) => {
     event.preventDefault();
