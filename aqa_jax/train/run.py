@@ -13,7 +13,7 @@ from aqa_jax import config as config_lib
 from aqa_jax.config import Config
 from aqa_jax.data import exemplar_keys, splits
 from aqa_jax.data.frame_cache import FrameCache, cache_bytes
-from aqa_jax.data.video_store import VideoStore
+from aqa_jax.data.video_store import REMEDY, VideoStore
 from aqa_jax.errors import ConfigError, DataError
 from aqa_jax.files import write_json
 from aqa_jax.models.adapters import TUNING
@@ -38,7 +38,7 @@ def build_dataset(config: Config) -> Path:
         data.builder,
         data_dir=data.data_dir,
         raw_dir=data.raw_dir or None,
-        options=config_lib.builder_options(data.options),
+        options=config_lib.all_options(data),
     )
 
 
@@ -129,7 +129,8 @@ class Run:
                     if not np.isfinite(values[r])
                 ]
                 if bad:
-                    raise DataError(f"{len(bad)} videos have no {column}, for instance {', '.join(map(str, bad[:5]))}.")
+                    listed = ", ".join(map(str, bad[:20])) + (" and more" if len(bad) > 20 else "")
+                    raise DataError(f"{len(bad)} videos have no {column}: {listed}. {REMEDY}.")
 
     @cached_property
     def initial_groups(self) -> dict[str, Any]:

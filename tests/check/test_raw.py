@@ -115,9 +115,7 @@ def test_the_published_annotations_have_no_error(tmp_path):
     assert kinds.count(("warning", "judges")) == 28
 
 
-@pytest.mark.parametrize("seed", [0])
-def test_faults_of_annotation_files_are_found_with_their_rows(tmp_path, seed, capsys):
-    script = runpy.run_path(str(REPO / "scripts" / "reliability" / "labels.py"))
-    assert script["main"](["--n", "20", "--seed", str(seed), "--output", str(tmp_path / "labels.json")]) == 0, (
-        capsys.readouterr().out
-    )
+@pytest.mark.parametrize(("name", "cases"), [("labels", 20), ("jpegs", 40)])
+def test_rows_of_the_reliability_table(tmp_path, capsys, name, cases):
+    script = runpy.run_path(str(REPO / "scripts" / "reliability" / f"{name}.py"))
+    assert script["main"](["--n", str(cases), "--output", str(tmp_path / "out.json")]) == 0, capsys.readouterr().out
