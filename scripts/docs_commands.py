@@ -9,9 +9,11 @@ tests/docs/rules.py with its reason, and is listed at the end. A command that no
 """
 
 import argparse
+import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -68,7 +70,7 @@ class Runner:
                 self._program(programs / name, f'echo "{name} $*: {why}" >> "$DOCS_NOT_RUN"')
         self.environment = os.environ | {
             "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "DOCS_NOT_RUN": str(self.not_run),
-            "PYTHONPATH": "", "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"), "PYTHONWARNINGS": "default",
+            "PYTHONPATH": "", "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".pytest_cache" / "jax"),
         }  # fmt: skip
         self.not_run.touch()
         self.said: dict[str, str] = {}
@@ -85,7 +87,8 @@ class Runner:
             text = text.replace('"RUN', f'"{self.repository}/runs/quickstart')
             self._make(text)
             self.said[block.page] = before + text
-            return self._shell("python -", before + text)
+            (self.repository / "piece.py").write_text(before + text)
+            return self._shell(f"{sys.executable} piece.py")
         for word, stands_for in rules.STANDS_FOR.items():
             text = re.sub(rf"(?<![\w/-]){word}(?![\w.-])", stands_for, text)
         self._make(text)
@@ -107,21 +110,22 @@ class Runner:
             if not (self.repository / name).exists():
                 raw_data.weights(self.repository / name, "hassony2")
 
-    def _shell(self, text: str, typed: str = "") -> str | None:
+    def _shell(self, text: str) -> str | None:
         command = ["bash", "-e", "-o", "pipefail", "-c", text]
-        with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as given:
-            given.write(typed)
-            given.seek(0)
+        with tempfile.TemporaryFile("w+") as output:
             process = subprocess.Popen(
                 command, cwd=self.repository, env=self.environment, stdout=output, stderr=subprocess.STDOUT,
-                stdin=given, start_new_session=True,
+                stdin=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
             try:
                 code: int | str = process.wait(SECONDS)
             except subprocess.TimeoutExpired:
-                os.killpg(process.pid, 9)
-                process.wait()
                 code = f"none within {SECONDS} s"
+            finally:
+                # A block leaves nobody behind: what it started in the background neither.
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
             output.seek(0)
             return None if code == 0 else f"exit code {code}\n{output.read()[-3000:]}"
 
@@ -142,9 +146,12 @@ def main() -> int:
     chosen = [page.resolve() for page in given.pages] if given.pages else pages()
     with tempfile.TemporaryDirectory() as temporary:
         runner = Runner(given.workdir.absolute() if given.workdir else Path(temporary))
-        failed, count = [], 0
+        failed, count, seen = [], 0, set()
         for page in chosen:
             for block in blocks(page):
+                if not block.python and block.text in seen:
+                    continue  # Another page says the same.
+                seen.add(block.text)
                 started = time.monotonic()
                 error = runner.run(block)
                 count += len(block.commands)

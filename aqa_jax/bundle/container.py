@@ -68,7 +68,7 @@ class Container:
         try:
             with open(self.path, "rb") as file:
                 size = os.fstat(file.fileno()).st_size
-                if not _LOCAL < size <= MAX_BYTES + _AT_ONCE:
+                if not _END + _DIGEST <= size <= MAX_BYTES + _AT_ONCE:
                     raise self._refused(f"it has {size:,} bytes")
                 self.digest = self._checked_digest(file, size)
                 self._sizes, self._starts = self._members(file, size, limits)

@@ -23,6 +23,7 @@ from aqa_jax.train.state import GROUPS, State, flat
 # More than anybody trains with, and still bounded.
 _MAX_VIDEO_BYTES = 2**30
 _MAX_SIDE = 4096
+_MAX_COUNT = 100_000
 _MAX_TEXT = 200
 
 
@@ -52,6 +53,7 @@ def open_bundle(path: Path, config: Config | None = None) -> RunScorer:
             "import and run that code of this machine. If you know it, install it where python finds it, and say "
             "--config.predict.allow_own_head=True."
         )
+    _check_sizes(reader, kept)
     trained_on = _training_data(reader, kept)
     form = members.preprocessing(kept, tuple(trained_on["frame_size"]))
     told = reader.json(members.PREPROCESSING, members.PREPROCESSING_SCHEMA)
@@ -60,9 +62,17 @@ def open_bundle(path: Path, config: Config | None = None) -> RunScorer:
             f"aqa_jax {reader.made_with} made it and prepared videos otherwise ({', '.join(differing)[:_MAX_TEXT]}): "
             "score with that version"
         )
-    if len(kept.data.clip_starts) * kept.data.clip_length * kept.data.crop**2 * 3 > _MAX_VIDEO_BYTES:
-        raise reader.refused("a video of its model does not fit into memory")
     return RunScorer(config, _trained(reader, kept, trained_on))
+
+
+def _check_sizes(reader: Reader, config: Config) -> None:
+    """Refuses a config whose model, or whose videos, would take more memory than any that was ever trained."""
+    data, head = config.data, config.head
+    counts = [data.window, data.clip_length, data.clip_stride, data.crop, config.adapter.rank, config.adapter.ratio]
+    counts += [*head.hidden, head.bins, head.exemplars, head.pool, config.evaluate.mc_samples]
+    video = len(data.clip_starts) * data.clip_length * data.crop**2 * 3
+    if max(counts) > _MAX_COUNT or video > _MAX_VIDEO_BYTES:
+        raise reader.refused("its config asks for more memory than any model that is trained")
 
 
 def _training_data(reader: Reader, config: Config) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def run(tmp_path_factory):
     results.write_metrics(
         workdir / "evaluation" / "metrics.json",
         {"num_examples": 7, "rho": 0.75, "mae": 5.5, "confidence": {"level": 0.95, "rho": [0.5, 0.875]}},
-        split="test", protocol="dives: test on group=patient_berta; 2 video(s) EXCLUDED: patient_anna; 1 view(s) a video",
+        split="test", protocol="dives: test on group=patient_berta; 2 video(s) EXCLUDED: patient_anna; 1 view(s)",
         selection={"rule": "last"}, config_hash=made_under, dataset_fingerprint="f", checkpoint_step=0,
         seed=0, protocol_fingerprint={"parts": {"excluded": ["patient_anna"]}},
     )  # fmt: skip
@@ -223,7 +223,10 @@ def test_the_forgers_hand_is_good(path, tmp_path):
         ({"CONFIG": sets("model", "widht", to=1)}, r"Unknown key config\.model\.widht: did you mean"),
         ({"CONFIG": sets("data", "exclude", to="@/etc/passwd")}, "its config excludes videos"),
         ({"CONFIG": sets("model", "width", to=4.0)}, "are not those of its config's model"),
-        ({"CONFIG": sets("data", "crop", to=2**20)}, "does not say what it must"),
+        ({"CONFIG": sets("data", "crop", to=2**20)}, "more memory than any model"),
+        ({"CONFIG": sets("data", "crop", to=256)}, "does not say what it must"),
+        ({"CONFIG": sets("head", "bins", to=10**9)}, "more memory than any model"),
+        ({"CONFIG": sets("data", "clip_starts", to=[0] * 10**5)}, r"config\.json has [0-9,]+ bytes, more than 262,144"),
         ({"TRAINED_ON": sets("frame_size", to=[10**9, 10**9])}, "does not say what it must"),
         ({"TRAINED_ON": sets("scores", to=[float("nan")])}, "does not say what it must"),
         ({"TRAINED_ON": sets("builder", to="\x1b[2J")}, "does not say what it must"),

@@ -55,7 +55,9 @@ class Block:
                 else:
                     found[-1].append(word)
             found.append([])
-        return [words for words in found if words]
+        # Without the variables that are set for one command.
+        bare = [words[next((i for i, word in enumerate(words) if "=" not in word), len(words)) :] for words in found]
+        return [words for words in bare if words]
 
 
 def pages() -> list[Path]:
