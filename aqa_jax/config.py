@@ -263,7 +263,7 @@ _NOT_THE_RESULT = (
 
 
 # Keys that runs of earlier versions do not have: at their defaults they leave a fingerprint as it was.
-_ADDED_LATER = {"data.exclude": ""}
+_ADDED_LATER = {"data.exclude": "", "data.base_options": ""}
 
 
 def changes_the_result(key: str) -> bool:
@@ -282,6 +282,11 @@ def differences(a: Config, b: Config) -> list[str]:
     """The keys on which two configs differ, as ``key: a -> b``."""
     other = {k: v for k, v, _ in walk(b)}
     return [f"config.{k}: {v!r} -> {other[k]!r}" for k, v, _ in walk(a) if v != other[k]]
+
+
+def all_options(data: DataConfig) -> dict[str, str]:
+    """The builder's options: the config file's own, changed by those that were given."""
+    return builder_options(data.base_options) | builder_options(data.options)
 
 
 def builder_options(text: str) -> dict[str, str]:

@@ -22,6 +22,9 @@ class DataConfig:
 
     builder: str = _key("synthetic_dives", "a folder of data_builders/")
     options: str = _key("", "options of the builder, as key=value,key=value")
+    base_options: str = _key(
+        "", "the same, from the config file: they stay unless config.data.options changes them"
+    )
     data_dir: str = _key("data", "where built datasets lie")
     raw_dir: str = _key("", "the raw videos or frames and annotations, for building")
     window: int = _key(103, "frames of an action that the model sees", low=1)

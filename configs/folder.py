@@ -59,7 +59,7 @@ def videos(config: ConfigDict, size: str) -> ConfigDict:
     config.model.dialect = "pecop"
     if size == "small":
         # Square, so that the crop sees nearly all of a wide picture.
-        config.data.options = "height=36,width=36"
+        config.data.base_options = "height=36,width=36"
         config.data.crop = 32
         config.model.width = 0.25
         config.model.weights = "starter"

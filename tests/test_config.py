@@ -103,6 +103,12 @@ def test_fingerprint_follows_what_changes_the_result_and_nothing_else():
     assert config_lib.differences(base, seed) == ["config.seed: 0 -> 1"]
 
 
+def test_given_options_change_those_of_the_config_file():
+    given = {"data": {"base_options": "height=36,width=36", "options": "width=64,leak=allow"}}
+    options = config_lib.all_options(config_lib.resolve(given).data)
+    assert options == {"height": "36", "width": "64", "leak": "allow"}
+
+
 def test_builder_options():
     assert config_lib.builder_options("a=1, b=x=y") == {"a": "1", "b": "x=y"}
     with pytest.raises(ConfigError, match="'c' is not key=value"):

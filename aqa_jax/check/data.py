@@ -35,7 +35,7 @@ def check(config: Config, output: Path | None = None) -> int:
     store, threads = None, data.threads or None
     try:
         builder = build.make_builder(
-            data.builder, data_dir=data.data_dir, raw_dir=raw_dir, options=config_lib.builder_options(data.options)
+            data.builder, data_dir=data.data_dir, raw_dir=raw_dir, options=config_lib.all_options(data)
         )
         directory = Path(builder.data_dir)
     except ConfigError:
