@@ -111,7 +111,7 @@ class Checkpoints:
         return list(dict.fromkeys(found))
 
     def has_manifest(self, step: int) -> bool:
-        """Whether ``step`` was written with a manifest, even if that is lost; not so in version 0.1."""
+        """Whether ``step`` was written with a manifest, even if that is lost; earlier versions wrote none."""
         directory = self.directory / str(step)
         try:
             about = json.loads((directory / "_CHECKPOINT_METADATA").read_text())
@@ -225,18 +225,28 @@ class Checkpoints:
 
     def restore(self, step: int, like: State, data: Any) -> tuple[State, dict[str, Any]]:
         """State and progress of ``step``; moves the iterator ``data`` to where it was. Raises as `restore_state`."""
-        import grain
-
         self._check(step, "state", _model(like))
         self._check(step, "optimizer", like["optimizer"])
         restored = self._restore(
             step,
             state=ocp.args.StandardRestore(abstract(_model(like))),
             optimizer=ocp.args.StandardRestore(abstract(like["optimizer"])),
-            data=grain.checkpoint.CheckpointRestore(data),
             progress=ocp.args.JsonRestore(),
         )
+        data.set_state(self._position(step))
         return {**restored["state"], "optimizer": restored["optimizer"]}, restored["progress"]
+
+    def _position(self, step: int) -> Any:
+        """Where the input stood: the same number of batches on every host, so any number of hosts can go on from it."""
+        self._check_whole(step, "data")
+        try:
+            files = sorted((self.directory / str(step) / "data").glob("process_*.json"))
+            positions = [json.loads(file.read_text()) for file in files]
+        except (OSError, ValueError) as error:
+            raise self._damaged(step, error) from error
+        if not positions or any(position != positions[0] for position in positions):
+            raise self._damaged(step, ValueError(f"{len(positions)} positions of the input that differ, or none"))
+        return positions[0]
 
     def progress(self, step: int) -> dict[str, Any]:
         """The evaluations up to ``step``."""
@@ -282,10 +292,14 @@ class Checkpoints:
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise self._damaged(step, error) from error
 
-    def _damaged(self, step: int, error: Exception) -> DamagedError:
-        """What Orbax says of a step that no manifest could vouch for; the step counts as damaged from now on."""
+    def _damaged(self, step: int, error: Exception) -> CheckpointError:
+        """What is said of an error in reading a step; without a manifest the step counts as damaged from now on."""
+        where = self.directory / str(step)
+        if self.has_manifest(step):
+            # Not the files' fault: passing over whole checkpoints would lose them.
+            return CheckpointError(f"{where} is whole, but cannot be restored: {str(error)[:600]}")
         self._unreadable[step] = f"it cannot be read ({str(error)[:300]})"
-        return DamagedError(f"{self.directory / str(step)} is damaged: {str(error)[:600]}")
+        return DamagedError(f"{where} is damaged: {str(error)[:600]}")
 
     def close(self) -> None:
         """Waits for what is being written, and lets go of the directory.

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from aqa_jax.errors import StorageError
 from aqa_jax.files import write_json
 
 NAME = "manifest.json"
@@ -45,11 +46,16 @@ def faults(directory: Path, parts: Sequence[str] = (), *, listed_alone: bool = F
 
     A file that is missing, has another size or other content is a fault, and, unless ``listed_alone``, one that the
     manifest does not know.
+
+    Raises:
+      StorageError: the disk does not answer, which says nothing of the files.
     """
     try:
         listed = _read(directory / NAME)
+    except FileNotFoundError:
+        return [f"{NAME} is missing"]
     except OSError as error:
-        return [f"{NAME} cannot be read ({error.strerror})"]
+        raise _unreadable(directory / NAME, error) from error
     except (ValueError, TypeError, KeyError) as error:
         return [f"{NAME} is damaged ({error})"]
 
@@ -69,8 +75,10 @@ def faults(directory: Path, parts: Sequence[str] = (), *, listed_alone: bool = F
                 problems.append(f"{name} has {now} bytes instead of {size}")
             elif digest(found[name]) != expected:
                 problems.append(f"{name} has other content than was written")
+        except FileNotFoundError:
+            problems.append(f"{name} is missing")
         except OSError as error:
-            problems.append(f"{name} cannot be read ({error.strerror})")
+            raise _unreadable(found[name], error) from error
     return problems
 
 
@@ -80,6 +88,10 @@ def digest(path: Path, *, flush: bool = False) -> str:
         if flush:
             os.fsync(file.fileno())
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _unreadable(path: Path, error: OSError) -> StorageError:
+    return StorageError(f"{path} cannot be read: {error.strerror}. Mend the disk; nothing was changed.")
 
 
 def _read(path: Path) -> dict[str, tuple[int, str]]:

@@ -32,11 +32,8 @@ class Input:
     def get_state(self):
         return json.dumps({"position": self.position}).encode()
 
-    def start_prefetch(self):
-        pass
-
     def set_state(self, state):
-        self.position = json.loads(state)["position"]
+        self.position = state["position"]
 
 
 def state_of(step):
@@ -130,7 +127,7 @@ def test_the_best_step_being_damaged_the_next_best_is_chosen_and_the_selection_s
 
 def test_a_step_of_an_earlier_version_is_used_and_that_is_said_a_lost_manifest_is_damage(copied, capsys):
     (copied / "12" / manifest.NAME).unlink()
-    assert Checkpoints(copied).faults(12) == ["manifest.json cannot be read (No such file or directory)"]
+    assert Checkpoints(copied).faults(12) == ["manifest.json is missing"]
     about = copied / "12" / "_CHECKPOINT_METADATA"
     content = json.loads(about.read_text())
     assert content["custom_metadata"].pop("manifest")
@@ -141,6 +138,32 @@ def test_a_step_of_an_earlier_version_is_used_and_that_is_said_a_lost_manifest_i
     (copied / "12" / "optimizer" / "_METADATA").unlink()
     state, _ = Checkpoints(copied).resume(state_of(3), Input())
     assert int(state["step"]) == 9
+
+
+def test_any_number_of_hosts_goes_on_from_what_another_number_saved(copied):
+    data = copied / "12" / "data"
+    (data / "process_0-of-1.json").rename(data / "process_0-of-2.json")
+    shutil.copy(data / "process_0-of-2.json", data / "process_1-of-2.json")
+    (copied / "12" / manifest.NAME).unlink()
+    manifest.write(copied / "12")
+    Checkpoints(copied).resume(state_of(3), hosts := Input())
+    assert hosts.position == 12
+    (data / "process_1-of-2.json").write_text('{"position": 11}')
+    manifest.write(copied / "12")
+    # The files are whole: nothing is moved away.
+    with pytest.raises(CheckpointError, match="is whole, but cannot be restored: 2 positions of the input that differ"):
+        Checkpoints(copied).resume(state_of(3), Input())
+    assert not (copied.parent / SET_ASIDE).exists()
+
+
+def test_a_disk_that_does_not_answer_is_no_damage(copied, monkeypatch):
+    def failing(*_, **__):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(manifest, "digest", failing)
+    with pytest.raises(StorageError, match="cannot be read: Input/output error"):
+        Checkpoints(copied).resume(state_of(3), Input())
+    assert not (copied.parent / SET_ASIDE).exists()
 
 
 @pytest.mark.parametrize(
