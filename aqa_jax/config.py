@@ -195,6 +195,12 @@ def _check_adapter(config: Config) -> None:
         raise ConfigError(f"config.adapter.blocks has no {', '.join(unknown)}; the blocks are {', '.join(BLOCKS)}.")
     if trainable == "adapters" and (adapter.kind == "none" or not adapter.blocks):
         raise ConfigError("config.train.trainable=adapters, but there are none: set config.adapter.kind=3d or lora.")
+    final = config.model.final_endpoint
+    behind = [block for block in adapter.blocks if BLOCKS.index(block) > BLOCKS.index(final)]
+    if adapter.kind != "none" and behind and adapter.blocks != BLOCKS:
+        raise ConfigError(
+            f"config.adapter.blocks: {', '.join(behind)} come behind config.model.final_endpoint={final}: leave them out."
+        )
     if adapter.kind == "none" and adapter.file:
         raise ConfigError("config.adapter.file needs config.adapter.kind: 3d or lora, as the file was trained with.")
     if config.task == "vspp" and config.data.shuffle_time and config.data.still:
@@ -263,7 +269,7 @@ _NOT_THE_RESULT = (
 
 
 # Keys that runs of earlier versions do not have: at their defaults they leave a fingerprint as it was.
-_ADDED_LATER = {"data.exclude": "", "data.base_options": ""}
+_ADDED_LATER = {"data.exclude": "", "data.base_options": "", "model.final_endpoint": "Mixed_5c"}
 
 
 def changes_the_result(key: str) -> bool:

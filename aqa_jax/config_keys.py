@@ -22,9 +22,7 @@ class DataConfig:
 
     builder: str = _key("synthetic_dives", "a folder of data_builders/")
     options: str = _key("", "options of the builder, as key=value,key=value")
-    base_options: str = _key(
-        "", "the same, from the config file: they stay unless config.data.options changes them"
-    )
+    base_options: str = _key("", "the same, from the config file: they stay unless config.data.options changes them")
     data_dir: str = _key("data", "where built datasets lie")
     raw_dir: str = _key("", "the raw videos or frames and annotations, for building")
     window: int = _key(103, "frames of an action that the model sees", low=1)
@@ -88,6 +86,11 @@ class ModelConfig:
         "piergiaj", "conventions of the weight file", choices=("hassony2", "pecop", "piergiaj", "deepmind")
     )
     width: float = _key(1.0, "multiplier of every channel count", low=0.02, high=4.0)
+    final_endpoint: str = _key(
+        "Mixed_5c",
+        "the last Inception module, whose pooled activation is the feature: an earlier one for a smaller, faster network",
+        choices=BLOCKS,
+    )
     weights: str = _key(
         "",
         "initial weights: a .pt/.pth, TensorFlow or safetensors file; starter: the small one included; empty: random",

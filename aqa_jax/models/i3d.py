@@ -255,12 +255,15 @@ def _remade(layer: nnx.Module, x: jax.Array, mode: BNMode) -> jax.Array:
 
 
 class I3D(nnx.Module):
-    """The backbone, from frames to a feature of ``1024 * width`` entries per temporal position."""
+    """The backbone, from frames to a feature of ``1024 * width`` entries per temporal position.
+
+    ``layers`` are the names of its layers, from :data:`ENDPOINTS`.
+    """
 
     def __init__(
         self, *, rngs: nnx.Rngs, dialect: str = "piergiaj", width: float = 1.0, num_classes: int = 0,
         form: primitives.Form = "auto", axis_name: str | None = None, adapters: AdapterSettings | None = None,
-        remat: bool = False,
+        remat: bool = False, final_endpoint: str = "Mixed_5c",
     ):  # fmt: skip
         """Makes the network.
 
@@ -273,6 +276,8 @@ class I3D(nnx.Module):
           axis_name: mapped axis over which batch statistics are taken.
           adapters: what is added to the Inception modules; None: nothing.
           remat: see :class:`Settings`; it takes memory from the backward pass and adds a second forward pass to it.
+          final_endpoint: the last Inception module that there is (as in piergiaj/pytorch-i3d); the logits of the
+            Kinetics files need all of them.
         """
         net = Settings(DIALECTS[dialect], form, axis_name, adapters or AdapterSettings(), remat)
         c64, c192 = scaled(64, width), scaled(192, width)
@@ -284,6 +289,9 @@ class I3D(nnx.Module):
             branches = tuple(scaled(c, width) for c in published)
             setattr(self, name, Mixed(channels, branches, net, rngs, name))
             channels = branches[0] + branches[2] + branches[4] + branches[5]
+            if name == final_endpoint:
+                break
+        self.layers = ENDPOINTS[: ENDPOINTS.index(final_endpoint) + 1]
         self.feature_size = channels
         self.net = net
         self.logits = Classifier(channels, num_classes, rngs) if num_classes else None
@@ -291,12 +299,12 @@ class I3D(nnx.Module):
     def endpoints(
         self, video: jax.Array, mode: BNMode = "frozen", *, after: str = ""
     ) -> Iterator[tuple[str, jax.Array]]:
-        """Name and activation of every layer in :data:`ENDPOINTS`, one after the other.
+        """Name and activation of every layer in ``layers``, one after the other.
 
         With ``after``, ``video`` is that layer's activation, and the layers behind it follow.
         """
         x = video
-        for name in ENDPOINTS[ENDPOINTS.index(after) + 1 if after else 0 :]:
+        for name in self.layers[self.layers.index(after) + 1 if after else 0 :]:
             x = max_pool(x, *_POOLS[name], self.net) if name in _POOLS else self._layer(name)(x, mode)
             yield name, x
 
@@ -314,15 +322,15 @@ class I3D(nnx.Module):
           mode: batch normalisation by the running statistics (``frozen``) or by the batch's (``batch``).
 
         Returns:
-          [B, T', C] float32: the average pool (2, 7, 7) over Mixed_5c, then the mean over what space is left (one
+          [B, T', C] float32: the average pool (2, 7, 7) over the last layer, then the mean over what space is left (one
           position at 224 px, so there the published feature). T' is 1 for 16 frames, 3 for 32.
         """
         *_, (_, x) = self.endpoints(video, mode)
         return self.pool(x)
 
-    def pool(self, mixed_5c: jax.Array) -> jax.Array:
-        """[B, T, H, W, C] of Mixed_5c -> features [B, T', C] float32."""
-        return primitives.avg_pool3d(mixed_5c.astype(jnp.float32), (2, 7, 7)).mean((2, 3))
+    def pool(self, last: jax.Array) -> jax.Array:
+        """[B, T, H, W, C] of the last layer -> features [B, T', C] float32."""
+        return primitives.avg_pool3d(last.astype(jnp.float32), (2, 7, 7)).mean((2, 3))
 
     def classify(self, features: jax.Array) -> jax.Array:
         """[B, T', C] -> logits [B, classes], averaged over time as the originals do."""

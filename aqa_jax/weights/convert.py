@@ -107,6 +107,8 @@ def convert(
             report.dropped.append((key, array.shape, rule.reason))
         elif foreign and group_of(target) == "head":
             report.dropped.append((key, array.shape, foreign))
+        elif target not in targets and _is_behind(target, targets):
+            report.dropped.append((key, array.shape, "behind the model's last layer (config.model.final_endpoint)"))
         elif target not in targets and group_of(target) not in groups:
             report.dropped.append((key, array.shape, _absent(group_of(target))))
         elif target not in targets:
@@ -138,6 +140,17 @@ def convert(
     if problems:
         raise WeightsError(_message(name, problems, kind, source, origin, targets))
     return {target: values[target] for target in targets if target in values}, report
+
+
+def _is_behind(target: str, targets: Collection[str]) -> bool:
+    """Whether ``target`` is of an Inception module that comes after the model's last one."""
+
+    def module(path: str) -> str:
+        found = re.match(r"i3d/(Mixed_\w\w)/", path)
+        return found[1] if found else ""
+
+    # Their names are in the order of the alphabet.
+    return module(target) > max(map(module, targets), default="")
 
 
 def _absent(group: str) -> str:

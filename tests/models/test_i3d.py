@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from aqa_jax.models.i3d import DIALECTS, I3D, BatchNorm, Dialect, same_padding
+from aqa_jax.models.i3d import DIALECTS, ENDPOINTS, I3D, BatchNorm, Dialect, same_padding
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +20,16 @@ def test_feature_shapes(small):
     for frames, positions in ((8, 1), (16, 1), (32, 3)):
         video = jnp.zeros((1, frames, 32, 32, 3))
         assert jax.eval_shape(small, video).shape == (1, positions, small.feature_size)
+
+
+def test_a_shorter_network_is_the_start_of_the_whole(small):
+    short = I3D(rngs=nnx.Rngs(0), width=0.05, final_endpoint="Mixed_3c")
+    assert short.layers == ENDPOINTS[:7] and not hasattr(short, "Mixed_4b")
+    assert short.feature_size == sum(round(channels * 0.05) for channels in (128, 192, 96, 64))
+    video = jnp.zeros((1, 8, 32, 32, 3))
+    assert jax.eval_shape(short, video).shape == (1, 3, short.feature_size)
+    ours, whole = (dict(jax.eval_shape(lambda v, m=m: dict(m.endpoints(v)), video)) for m in (short, small))
+    assert ours == {name: whole[name] for name in short.layers}
 
 
 def test_clips_do_not_see_each_other_with_frozen_statistics(small):

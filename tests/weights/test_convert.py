@@ -208,6 +208,17 @@ def test_a_leaf_the_model_does_not_have(piergiaj):
     assert "Mixed_4c.b1b.bn.running_var belongs to i3d/Mixed_4c/b1b/bn/var, which the model does not have" in message
 
 
+def test_of_a_shorter_network_the_rest_of_the_file_is_named(piergiaj):
+    behind = ("i3d/Mixed_3c", "i3d/Mixed_4", "i3d/Mixed_5", "i3d/logits")
+    targets = {key: shape for key, shape in fakes.targets(WIDTH).items() if not key.startswith(behind)}
+    values, report = convert(piergiaj, targets)
+    assert list(values) == list(targets)
+    dropped = {key for key, _, reason in report.dropped if "config.model.final_endpoint" in reason}
+    assert dropped == {key for key in piergiaj if key.startswith(("Mixed_3c", "Mixed_4", "Mixed_5"))} - {
+        key for key in piergiaj if key.endswith("num_batches_tracked")
+    }
+
+
 def test_two_tensors_for_one_leaf(piergiaj):
     source = piergiaj | {"module.Mixed_3b.b0.bn.bias": piergiaj["Mixed_3b.b0.bn.bias"]}
     message = fails(source, fakes.targets(WIDTH))
