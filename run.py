@@ -78,7 +78,7 @@ def parse(argv: Sequence[str]) -> list[str]:
 def main(argv: Sequence[str]) -> None:
     """Resolves the config and hands over to the mode."""
     from aqa_jax import config as config_lib
-    from aqa_jax.errors import AqaError, ConfigError
+    from aqa_jax.errors import AqaError, ConfigError, printable
     from aqa_jax.files import storage_errors
 
     try:
@@ -96,7 +96,7 @@ def main(argv: Sequence[str]) -> None:
             with storage_errors(_OUTPUT.value or _WORKDIR.value or "A file"):
                 sys.exit(run(config, argv[1:]))
     except AqaError as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+        sys.exit(printable(f"{type(error).__name__}: {error}"))
 
 
 def run(config: "Config", arguments: Sequence[str] = ()) -> int:

@@ -46,3 +46,8 @@ class RunError(AqaError):
 
 class Interrupted(Exception):
     """SIGTERM came; the state of the training has been saved."""
+
+
+def printable(text: str) -> str:
+    """Without what a terminal would act on: names in files and of files may be a stranger's."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from aqa_jax.errors import ConfigError
+from aqa_jax.errors import ConfigError, printable
 from aqa_jax.modes.request import Request
 
 
@@ -16,9 +16,9 @@ def run(request: Request) -> int:
         raise ConfigError("--mode inspect needs --weights FILE (or a run's workdir, for its adapters).")
     path = Path(request.weights)
     if path.suffix == ".aqa":
-        print(bundle.describe(path))
+        print(printable(bundle.describe(path)))
     elif (path / "config.json").is_file():
-        print(f"{path}: {load_adapter(path).describe()}")
+        print(printable(f"{path}: {load_adapter(path).describe()}"))
     else:
-        print(weight_files.describe(path))
+        print(printable(weight_files.describe(path)))
     return 0

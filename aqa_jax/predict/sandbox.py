@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from aqa_jax import errors
-from aqa_jax.errors import AqaError, DecodeError
+from aqa_jax.errors import AqaError, DecodeError, printable
 from aqa_jax.predict import wire
 
 SECONDS = 120.0
@@ -264,5 +264,4 @@ class _Child:
 
 
 def _printable(text: str) -> str:
-    """Without what a terminal would act on."""
-    return "".join(c if c.isprintable() else "�" for c in text[:_MAX_TEXT])
+    return printable(text[:_MAX_TEXT])

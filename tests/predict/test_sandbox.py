@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 
-from aqa_jax.errors import ConfigError, DecodeError
+from aqa_jax.errors import ConfigError, DecodeError, printable
 from aqa_jax.predict import wire
 from aqa_jax.predict.sandbox import Sandbox
 from tests.predict import misbehaving
@@ -116,3 +116,7 @@ def test_children_end_with_the_sandbox():
         os.kill(pid, 0)
     with pytest.raises(RuntimeError, match="closed"):
         one.call(misbehaving.echo)
+
+
+def test_nothing_reaches_a_terminal_as_a_command():
+    assert printable("a\x1b]0;title\x07\u202eb\nc\x9b31m – ±") == "a�]0;title��b\nc�31m – ±"
