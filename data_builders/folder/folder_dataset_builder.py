@@ -135,9 +135,9 @@ def read_folder(folder: Path, config: FolderConfig) -> Contents:
 
 
 def _unlabelled(files: Sequence[str]) -> table.Table:
-    """Every video, without a score; a subject is the folder that it lies in, if there are such."""
+    """Every video, without a score; a subject is the folder that it lies in, where there are several."""
     rows = [table.Row(0, Path(file).with_suffix("").as_posix(), file, subject=os.path.dirname(file)) for file in files]
-    if not all(row.subject for row in rows):
+    if len({row.subject for row in rows}) < 2 or not all(row.subject for row in rows):
         rows = [dataclasses.replace(row, subject="") for row in rows]
     found = table.Table(rows)
     seen: dict[str, str] = {}

@@ -166,6 +166,11 @@ def test_without_a_table_everything_is_unlabelled(tmp_path):
     store = read(tmp_path / "raw", tmp_path / "data", table="none")
     assert sorted(store.table.column("group")) == [f"patient{k}" for k in range(4)]
     assert splits(store).keys() == {"unlabelled", "test"} and np.isnan(store.table.column("score")).all()
+    # One folder for all says nothing of whose they are.
+    for k in range(1, 4):
+        shutil.move(tmp_path / "raw" / f"patient{k}" / "take.mp4", tmp_path / "raw" / "patient0" / f"take{k}.mp4")
+    groups = read(tmp_path / "raw", tmp_path / "data", table="none").table.column("group")
+    assert sorted(groups) == ["patient0/take", *(f"patient0/take{k}" for k in range(1, 4))]
     with pytest.raises(DataError, match=r"should hold one csv file.*there is none.*table=none"):
         read(tmp_path / "raw", tmp_path / "data")
 
