@@ -4,14 +4,14 @@ import os
 import time
 from pathlib import Path
 
-from aqa_jax.errors import ConfigError
+from aqa_jax.errors import ConfigError, printable
 from aqa_jax.modes.request import Request
 
 
 def run(request: Request) -> int:
     """Scores video files; 1 if any of them failed."""
     from aqa_jax.predict import extras
-    from aqa_jax.predict.camera import camera_of
+    from aqa_jax.predict.camera import camera_of, check_camera
     from aqa_jax.predict.ensemble import make_scorer
     from aqa_jax.predict.inputs import find_videos, read_difficulties
     from aqa_jax.predict.predict import predict as predict_files
@@ -22,9 +22,11 @@ def run(request: Request) -> int:
     settings, output = request.config.predict, request.predictions
     names = extras.parse(settings.extras)
     check_output(output)
-    recordings = [name for name in request.inputs if camera_of(name) is not None]
-    named = [name for name in request.inputs if name not in recordings]
+    cameras = {name: number for name in request.inputs if (number := camera_of(name)) is not None}
+    named = [name for name in request.inputs if name not in cameras]
     # What is not there is said before a model is loaded, and before anybody performs.
+    for number in cameras.values():
+        check_camera(number)
     found = find_videos(named) if named else None
     scorer = make_scorer(request.config, request.workdir)
     difficulty = read_difficulties(request.difficulties) if request.difficulties else settings.difficulty or None
@@ -33,8 +35,8 @@ def run(request: Request) -> int:
             "This run's head needs the difficulty of the action: give --config.predict.difficulty=3.0, "
             "or --difficulties FILE.csv with the columns file and difficulty."
         )
-    if recordings:
-        found = find_videos([*named, *(_take(name, settings.camera_seconds, output) for name in recordings)])
+    if cameras:
+        found = find_videos([*named, *(_take(number, settings.camera_seconds, output) for number in cameras.values())])
     assert found is not None
     shown = extras.VideoExtras(names, output, found.videos, scorer, request.config.report) if names else None
     report = predict_files(
@@ -48,11 +50,11 @@ def run(request: Request) -> int:
         note = "  (outside the training scores)" if row["out_of_training_range"] else ""
         note += "  (unlike the training videos: do not trust it)" if row["unfamiliar"] else ""
         note += f"  (damaged: {row['damage']})" if row["damage"] else ""
-        print(f"{row['file']}: {row['score']:.2f} ± {row['sigma']:.2f}{note}")
+        print(printable(f"{row['file']}: {row['score']:.2f} ± {row['sigma']:.2f}{note}"))
         if row.get("extras_error"):
-            print(f"{row['file']}: {row['extras_error']}")
+            print(printable(f"{row['file']}: {row['extras_error']}"))
     for file, error in report.errors.items():
-        print(error if error.startswith(file) else f"{file}: {error}")
+        print(printable(error if error.startswith(file) else f"{file}: {error}"))
     if report.check is not None:
         print(f"Check: {report.check.words}")
     print(f"Sigma and intervals: {scorer.describe().get('intervals', 'raw')}")
@@ -62,12 +64,12 @@ def run(request: Request) -> int:
     return report.exit_code
 
 
-def _take(name: str, seconds: float, output: Path) -> Path:
+def _take(camera: int, seconds: float, output: Path) -> Path:
     """Records one take into the output folder."""
-    from aqa_jax.predict.camera import camera_of, record
+    from aqa_jax.predict.camera import record
 
-    path = output / f"camera_{time.strftime('%Y%m%d_%H%M%S')}.mp4"
-    print(f"Recording {seconds:g} s from {name} …", flush=True)
-    frames = record(camera_of(name) or 0, seconds, path)
-    print(f"Recorded: {path} ({frames} frames)")
+    path = output / f"camera{camera}_{time.strftime('%Y%m%d_%H%M%S')}.mp4"
+    print(f"Recording {seconds:g} s from camera {camera} …", flush=True)
+    frames = record(camera, seconds, path)
+    print(f"Recorded: {path} ({frames} frames)", flush=True)
     return path

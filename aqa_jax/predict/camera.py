@@ -4,6 +4,7 @@ import itertools
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -39,13 +40,7 @@ def record(camera: int, seconds: float, path: Path, *, clock: Callable[[], float
     Raises:
       DataError: there is no such camera, another program has it, or it stops sending.
     """
-    capture = cv2.VideoCapture(camera)
-    try:
-        if not capture.isOpened():
-            raise DataError(
-                f"no camera {camera} can be opened ({_cameras()}): is it plugged in, allowed, and free of other "
-                "programs? --input camera:1 takes the second one"
-            )
+    with _opened(camera) as capture:
         start = clock()
         settled = list(itertools.islice(_frames(capture), _SETTLING))
         if len(settled) < _SETTLING:
@@ -66,6 +61,24 @@ def record(camera: int, seconds: float, path: Path, *, clock: Callable[[], float
             path.unlink()
             raise DataError(f"camera {camera} stopped after {count} of {wanted} frames")
         return count
+
+
+def check_camera(camera: int) -> None:
+    """Raises DataError where there is no such camera, or another program has it."""
+    with _opened(camera):
+        pass
+
+
+@contextmanager
+def _opened(camera: int) -> Iterator[cv2.VideoCapture]:
+    capture = cv2.VideoCapture(camera)
+    try:
+        if not capture.isOpened():
+            raise DataError(
+                f"no camera {camera} can be opened ({_cameras()}): is it plugged in, allowed, and free of other "
+                "programs? --input camera:1 takes the second one"
+            )
+        yield capture
     finally:
         capture.release()
 

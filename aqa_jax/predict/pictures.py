@@ -59,7 +59,7 @@ def distribution(path: str | os.PathLike[str], row: Mapping[str, Any], training_
         low, high = row[f"low{level}"], row[f"high{level}"]
         axes.plot(
             [low, high], [-0.06 * top] * 2, color=BLUE, linewidth=width, solid_capstyle="butt", alpha=alpha,
-            label=f"{level} %: {low:.1f} – {high:.1f}",
+            label=f"{level} %: {low:.1f} to {high:.1f}",
         )  # fmt: skip
     axes.set(xlabel="score (points)", ylim=(-0.13 * top, 1.12 * top), yticks=[])
     axes.spines["left"].set_visible(False)
@@ -143,7 +143,7 @@ def panel(
 
     x = write(12, 18, f"{row['score']:.1f}", fontsize=15, fontweight="bold")
     x = write(x + 8, 18, f"± {row['sigma']:.1f} points", fontsize=10)
-    write(x + 24, 18, f"90 %: {row['low90']:.1f} – {row['high90']:.1f}", fontsize=10)
+    write(x + 24, 18, f"90 %: {row['low90']:.1f} to {row['high90']:.1f}", fontsize=10)
     x = write(12, 42, "each segment alone", fontsize=8, color="#444444")
     if len(segment_scores) > 1:
         x = write(x + 16, 42, "▲ raises the score most" if width > 500 else "▲ raises most", fontsize=8, color=GREEN)

@@ -1,3 +1,5 @@
+import io
+
 import pytest
 
 from aqa_jax.errors import DataError
@@ -75,3 +77,45 @@ def test_difficulties(tmp_path):
         path.write_text(text)
         with pytest.raises(DataError, match=message):
             read_difficulties(path)
+
+
+@pytest.fixture
+def listed(folder):
+    """A list beside two videos, with a comment, Windows line ends, and a video that is not there."""
+    (folder / "list.txt").write_bytes("\ufeff# tuesday\r\nb.mp4\r\n\r\ndeep\r\nmissing.mp4\r\n".encode())
+    return folder
+
+
+@pytest.mark.parametrize("prefix", ["", "@"])
+def test_a_list_names_files_and_folders_beside_it_and_what_is_missing_stops_nothing(listed, prefix):
+    found = find_videos(f"{prefix}{listed / 'list.txt'}").videos
+    assert [str(path.relative_to(listed)) if path.is_absolute() else str(path) for path in found] == [
+        "b.mp4", "deep/er/c.avi", "missing.mp4",
+    ]  # fmt: skip
+
+
+def test_paths_come_from_standard_input(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("sys.stdin", io.StringIO("b.mp4\ndeep/*/*.avi\n"))
+    assert [str(path) for path in find_videos("-").videos] == ["b.mp4", "deep/er/c.avi"]
+
+
+def test_the_working_folder_counts_before_the_lists(listed, tmp_path_factory, monkeypatch):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "b.mp4").touch()
+    monkeypatch.chdir(elsewhere)
+    assert "b.mp4" in [str(path) for path in find_videos(listed / "list.txt").videos]
+
+
+def test_what_is_no_list_is_said(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x00video")
+    with pytest.raises(DataError, match=r"a\.txt is not text"):
+        find_videos(tmp_path / "a.txt")
+    (tmp_path / "b.txt").write_text("a\0b\n")
+    with pytest.raises(DataError, match=r"b\.txt is not text"):
+        find_videos(tmp_path / "b.txt")
+    with pytest.raises(DataError, match=r"nowhere\.txt does not exist: a list of videos"):
+        find_videos("@nowhere.txt")
+    (tmp_path / "c.txt").write_text("# nothing\n")
+    with pytest.raises(DataError, match="no video in"):
+        find_videos(tmp_path / "c.txt")
