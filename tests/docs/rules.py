@@ -20,6 +20,7 @@ SCRIPTS: dict[str, list[str]] = {
     "scripts/controls.py": [],
     "scripts/heads_alone.py": [],
     "scripts/pecop_study.py": ["--seeds", "2", "--jobs", "1", "--arms", "pecop"],
+    "scripts/render_folder.py": ["--videos", "20", "--unlabelled", "8"],
     "scripts/quickstart_study.py": ["--seeds", "1"],
     "scripts/uncertainty_study.py": ["--heads", "dae_mt"],
     "scripts/unfamiliar.py": ["--limit", "8"],
@@ -73,6 +74,8 @@ GIVEN = {"docs/weights.md": "from tests.weights import fakes\ntargets = fakes.ta
 # What a block finds there because the reader has made it before -> the command that makes it.
 MADE_BEFORE = {
     "runs/quickstart": "python run.py --config configs/quickstart.py --workdir runs/quickstart",
+    "runs/one_layer": "python run.py --config configs/quickstart.py --config.head.name=my_heads:make_one_layer "
+    "--workdir runs/one_layer",
     "runs/pretrained": "python run.py --config configs/pecop_pd4t_finger.py --config.data.raw_dir=PD4T "
     "--config.model.weights=model_rgb.pth --workdir runs/pretrained",
     "runs/jigsaws_musdl_knot_tying": "python run.py --config configs/jigsaws_musdl.py --config.data.raw_dir=JIGSAWS "

@@ -15,7 +15,7 @@ OPTIONS = {
     "mtl_aqa": {"height": "36", "width": "64"},
     "pd4t": {"height": "36", "width": "64", "check_counts": "false"},
     "jigsaws": {"height": "36", "width": "36"},
-    "folder": {"height": "36", "width": "64"},
+    "folder": {"height": "36", "width": "36"},
 }
 
 
