@@ -176,3 +176,10 @@ def test_a_name_is_never_an_address(tmp_path, monkeypatch):
     for name in ("concat:b.avi", "http:b.avi", "subfile,,start,0,end,9,,:b.avi"):
         (tmp_path / name).write_bytes((tmp_path / "a.avi").read_bytes())
         assert decode.count_frames(name) == 5
+
+
+def test_frames_are_bounded_before_they_are_decoded(tmp_path, monkeypatch):
+    decode.write_video(tmp_path / "a.avi", [picture()] * 5)
+    monkeypatch.setattr(decode, "_MAX_PIXELS", 100)
+    with pytest.raises(DecodeError, match=r"a\.avi: frames of \d+ x \d+ pixels; at most 100"):
+        decode.count_frames(tmp_path / "a.avi")

@@ -1,0 +1,61 @@
+"""Damaged and forged videos: each is an error or a score of its own; `scripts/reliability/videos.py` tries 2,000."""
+
+import numpy as np
+
+from aqa_jax.data import decode
+from aqa_jax.predict.inputs import find_videos
+from aqa_jax.predict.predict import predict
+from aqa_jax.predict.sandbox import Sandbox
+from aqa_jax.predict.video_clips import read_clips
+from scripts.reliability.mutations import HARMLESS, MUTATIONS
+from tests.predict.test_predict import FORM, BrightnessScorer
+from tests.predict.test_video_clips import DEMO
+
+
+def frames(count):
+    scene = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+    for i in range(count):
+        yield np.roll(scene, 3 * i, 1)
+
+
+def test_every_file_has_one_row(tmp_path):
+    rng = np.random.default_rng(0)
+    bases = [tmp_path / "base.mp4", tmp_path / "base.avi"]
+    for base in bases:
+        decode.write_video(base, frames(20))
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, mutate in MUTATIONS.items():
+        for base in bases:
+            (folder / f"{name}{base.suffix}").write_bytes(mutate(base.read_bytes(), rng))
+    report = predict(
+        find_videos(folder),
+        BrightnessScorer(),
+        tmp_path / "out",
+        form=FORM,
+        batch_size=4,
+        decode_seconds=30,
+        progress=False,
+    )
+    rows = {row["file"]: row for row in report.rows}
+    assert len(rows) == len(report.rows) and len(rows) + len(report.errors) == 2 * len(MUTATIONS)
+    assert not set(rows) & set(report.errors)
+    for name in HARMLESS:
+        for base in bases:
+            row = rows[str(folder / f"{name}{base.suffix}")]
+            assert row["frames"] == 20 and row["damage"] is None
+    for name in ("cut", "noise", "other_header"):
+        assert str(folder / f"{name}.mp4") in report.errors
+
+
+def test_no_pixel_of_h264_changes_unnoticed(tmp_path):
+    rng = np.random.default_rng(1)
+    with Sandbox() as sandbox:
+        right = read_clips(DEMO, FORM.window, FORM.frame_size, FORM.crop_size, sandbox=sandbox)
+        for name in ("one_bit", "bits", "hole", "zeros", "one_bit"):
+            (tmp_path / "a.mp4").write_bytes(MUTATIONS[name](DEMO.read_bytes(), rng))
+            try:
+                clips = read_clips(tmp_path / "a.mp4", FORM.window, FORM.frame_size, FORM.crop_size, sandbox=sandbox)
+            except decode.DecodeError:
+                continue
+            assert clips.damage or np.array_equal(clips.video, right.video)
