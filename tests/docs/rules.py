@@ -22,6 +22,7 @@ SCRIPTS: dict[str, list[str]] = {
     "scripts/pecop_study.py": ["--seeds", "2", "--jobs", "1", "--arms", "pecop"],
     "scripts/render_folder.py": ["--videos", "20", "--unlabelled", "8"],
     "scripts/quickstart_study.py": ["--seeds", "1"],
+    "scripts/render_folder.py": ["--videos", "16", "--unlabelled", "4"],
     "scripts/uncertainty_study.py": ["--heads", "dae_mt"],
     "scripts/unfamiliar.py": ["--limit", "8"],
     "benchmarks/step.py": ["--rounds", "1", "--no-cold", "--steps", "score", "--out", "step.json"],
