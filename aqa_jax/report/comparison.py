@@ -84,9 +84,9 @@ def _settings(rows: Sequence[Row]) -> list[tuple[str, list[Any]]]:
             found.append({})
             continue
         found.append({key: item for key, item, _ in config_lib.walk(config)})
-    keys = dict.fromkeys(key for one in found for key in one)
+    known = [one for one in found if one]
     return [
         (f"config.{key}", [one.get(key) for one in found])
-        for key in keys
-        if config_lib.changes_the_result(key) and any(one.get(key) != found[0].get(key) for one in found)
+        for key in (known[0] if known else ())
+        if config_lib.changes_the_result(key) and any(one[key] != known[0][key] for one in known)
     ]
