@@ -124,6 +124,7 @@ def _why(explanation: "Explanation") -> dict[str, Any]:
             }
             for s in range(len(contributions))
         ],
+        "baseline": explanation.baseline,
         "fault": explanation.worst + 1 if occlusion.min() < 0 else None,
     }
     return found
