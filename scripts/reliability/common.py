@@ -54,6 +54,7 @@ SIZE = {
     "data.options": "train_videos=40,test_videos=20",
     "data.validation_fraction": 0.2,
     "model.width": 0.05,
+    "model.final_endpoint": "Mixed_3c",
     "model.weights": "",
     "model.batch_norm": "frozen",
     "train.batch_size": 8,
