@@ -107,13 +107,14 @@ def errors(found: Sequence[Finding]) -> int:
 
 def show(found: Sequence[Finding]) -> None:
     """Prints the table, errors first."""
-    rows = [("", "what", "where", "row", "video", "")]
+    rows: list[tuple[str, ...]] = [("", "what", "where", "row", "video", "")]
     shown: Counter[tuple[str, str]] = Counter()
     for one in sorted(found, key=lambda one: one.level):
         shown[one.level, one.kind] += 1
         if shown[one.level, one.kind] <= _SHOWN:
             number = "" if one.row is None else str(one.row)
-            rows.append((one.level, one.kind, _short(one.file), number, one.id, one.text))
+            cells = (one.level, one.kind, _short(one.file), number, one.id, one.text)
+            rows.append(tuple(map(_printable, cells)))
     widths = [max(len(row[k]) for row in rows) for k in range(5)]
     if len(rows) > 1:
         for row in rows:
@@ -138,6 +139,11 @@ def write(found: Sequence[Finding], output: Path, looked_at: Sequence[str]) -> N
             "findings": [{name: getattr(one, name) for name in columns} for one in found],
         },
     )
+
+
+def _printable(text: str) -> str:
+    """Without what a terminal would act on: names are a stranger's."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _short(path: str) -> str:

@@ -209,7 +209,13 @@ class VideoStore:
     @classmethod
     def open(cls, directory: str | os.PathLike[str]) -> "VideoStore":
         """Open a dataset; DataError when it is missing, half-made or a file has another size."""
-        path = Path(directory)
+        try:
+            return cls._open(Path(directory))
+        except OSError as error:
+            raise DataError(f"{directory} cannot be read: {error.strerror or error}") from error
+
+    @classmethod
+    def _open(cls, path: Path) -> "VideoStore":
         advice = "build it with `python run.py --config configs/NAME.py --workdir DIR --mode build`"
         if not path.is_dir():
             raise DataError(f"no dataset at {path}: {advice}")
@@ -273,8 +279,8 @@ class VideoStore:
         return out
 
     def _damaged(self, split: str, shard: int) -> DataError:
-        name = self.metadata["shards"][split][shard]["name"]
-        return DataError(f"{self.directory / name} is damaged")
+        path = self.directory / self.metadata["shards"][split][shard]["name"]
+        return DataError(f"{path} is {'damaged' if path.is_file() else 'gone'}")
 
     def stored_frames(self, row: int) -> int:
         """Frames that the records of one video hold, which the table should say too.

@@ -105,9 +105,15 @@ class RunScorer:
             "weights_sha256": self.weights_sha256,
             **self.trust.describe(),
             "dtype": str(inference_dtype(self.config)),
-            "trained_on": {k: self.trained_on[k] for k in ("builder", "fingerprint", "videos")},
+            "trained_on": {k: self.trained_on[k] for k in ("builder", "fingerprint", "videos")} | self._excluded,
             **self._origin,
         }
+
+    @property
+    def _excluded(self) -> dict[str, int]:
+        """How many videos were left out, if any: their names are not for whoever gets a score."""
+        left_out = len(self.trained_on.get("excluded", ()))
+        return {"excluded": left_out} if left_out else {}
 
     def prepare(self, batch_size: int) -> None:
         """Compiles what :meth:`score` runs, for that many videos at once."""

@@ -109,6 +109,13 @@ def test_verify_finds_changed_bytes(copy, toy):
         store.verify()
 
 
+def test_a_dataset_that_vanishes_is_said_to_be_gone(copy):
+    store = VideoStore.open(copy)
+    shutil.rmtree(copy)
+    with pytest.raises(DataError, match=r"video 'test-0', .*test.* is gone"):
+        store.read(11, np.arange(4))
+
+
 def test_a_record_is_bound_to_its_place(copy, toy):
     """The file's own checksums hold where two videos' records change places, or the file is another build's."""
     shard = copy / shard_name("toy_videos", "train", 0, 1)

@@ -112,6 +112,10 @@ def test_bfloat16_and_what_it_costs(workdir, tmp_path):
     assert config_lib.fingerprint(config) == config_lib.fingerprint(configured())
     scorer = RunScorer(config, workdir)
     assert scorer.describe()["dtype"] == "bfloat16"
+    # A result says how many training videos were left out, not which.
+    assert "excluded" not in scorer.describe()["trained_on"]
+    scorer.trained_on["excluded"] = ["patient_1"]
+    assert scorer.describe()["trained_on"]["excluded"] == 1
     score(scorer, tmp_path / "a.avi", tmp_path / "out", check=True)
     told = json.loads((tmp_path / "out" / "scores.json").read_text())["check"]
     sigma = json.loads((tmp_path / "out" / "scores.json").read_text())["videos"][0]["sigma"]
