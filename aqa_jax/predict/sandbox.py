@@ -112,7 +112,7 @@ class Sandbox:
             raise DecodeError(f"{what}: {error}") from None
         except BaseException:
             # An error that came as an answer leaves the child as good as before; any other may be half way.
-            if child.waits:
+            if child.waits and not child.starved:
                 self._give_back(child)
             else:
                 self._forget(child)
@@ -128,10 +128,10 @@ class Sandbox:
             return answer.get("result"), messages
         kind, text = answer["error"], _printable(str(answer.get("text", "")))
         starved = any(sign in line for sign in _STARVED for line in (text, *messages))
-        if kind == "MemoryError" or starved:
+        if kind == "MemoryError" or starved or answer.get("starved") is True:
             raise DecodeError(
                 f"{what}: decoding takes more than {self.megabytes} MB; if the file deserves it, raise "
-                "config.predict.decode_mb"
+                f"config.predict.decode_mb ({text or kind})"
             )
         known = getattr(errors, kind, None) if isinstance(kind, str) else None
         if isinstance(known, type) and issubclass(known, AqaError):
@@ -142,8 +142,12 @@ class Sandbox:
         with self._lock:
             if self._closed:
                 raise RuntimeError("the sandbox is closed")
-            if self._idle:
-                return self._idle.pop()
+            while self._idle:
+                # One that was ended from outside meanwhile is not the next file's fault.
+                if (child := self._idle.pop()).lives:
+                    return child
+                self._all.discard(child)
+                child.kill()
         child = _Child(self.seconds, self.megabytes)
         with self._lock:
             if not self._closed:
@@ -183,13 +187,17 @@ class _Child:
             [sys.executable, "-I", "-S", "-c", _CODE, arguments], env=environment, bufsize=0,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
         )  # fmt: skip
-        self.waits = False
-        self._greeted = False
+        self.waits = self.starved = self._greeted = False
 
     @property
     def pid(self) -> int:
         """The process's."""
         return self._process.pid
+
+    @property
+    def lives(self) -> bool:
+        """Whether the process runs."""
+        return self._process.poll() is None
 
     def ask(self, call: bytes, seconds: float, max_bytes: int) -> Any:
         """The answer to a call.
@@ -217,6 +225,8 @@ class _Child:
 
         answer = self._within(seconds, exchange)
         self.waits = True
+        # Its peak of memory stays, and would be taken for the next file's.
+        self.starved = isinstance(answer, dict) and "starved" in answer
         return answer
 
     def _receive(self, max_bytes: int) -> Any:

@@ -39,7 +39,7 @@ def serve(seconds: float, megabytes: int) -> None:
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     messages = _Messages()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _limit(megabytes)
+    most = _limit(megabytes)
     wire.send(answers, "ready")
     while head := calls.read(_LENGTH.size):
         call = calls.read(_LENGTH.unpack(head)[0])
@@ -50,6 +50,9 @@ def serve(seconds: float, megabytes: int) -> None:
         except MemoryError:
             answer = {"error": "MemoryError", "text": ""}
         del call
+        # A codec that got no memory says that it cannot decode.
+        if "error" in answer and most and _peak() > 0.9 * most:
+            answer["starved"] = True
         _reply(answers, answer, messages)
         del answer
 
@@ -74,17 +77,30 @@ def _reply(answers: BinaryIO, answer: dict[str, Any], messages: "_Messages") -> 
         wire.send(answers, {"error": "Exception", "text": str(error), "messages": []})
 
 
-def _limit(megabytes: int) -> None:
+def _limit(megabytes: int) -> int:
+    """Sets the limits that hold for all calls; the largest address space, or 0 if there is none."""
     if resource is None:
-        return
+        return 0
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     except OSError:  # Not Linux: what the libraries were measured to take, and to spare.
         taken = 2**30
     most = taken + megabytes * 2**20
-    with contextlib.suppress(OSError, ValueError):  # macOS refuses.
+    try:
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    except (OSError, ValueError):  # macOS refuses.
+        return 0
+    return most
+
+
+def _peak() -> int:
+    """The largest address space so far."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmPeak:"):
+                return int(line.split()[1]) * 1024
+    return 0
 
 
 def _allow(seconds: float) -> None:

@@ -1,10 +1,12 @@
 import json
 import os
+import signal
 import threading
 
 import numpy as np
 import pytest
 
+from aqa_jax.data import decode
 from aqa_jax.errors import ConfigError, DecodeError, printable
 from aqa_jax.predict import wire
 from aqa_jax.predict.sandbox import Sandbox
@@ -48,6 +50,13 @@ def test_the_child_knows_little(sandbox, monkeypatch):
 def test_every_end_is_an_error_for_that_file_alone(function, says, sandbox):
     with pytest.raises(DecodeError, match=f"^a.mp4: .*{says}"):
         sandbox.call(function, "a.mp4")
+    assert sandbox.call(misbehaving.echo, 1) == (1,)
+
+
+def test_the_next_file_is_not_blamed_for_a_child_that_was_killed(sandbox):
+    os.kill(sandbox.call(os.getpid), signal.SIGKILL)
+    (ended,) = [child for child in sandbox._idle if child.pid]
+    ended._process.wait()
     assert sandbox.call(misbehaving.echo, 1) == (1,)
 
 
@@ -120,3 +129,15 @@ def test_children_end_with_the_sandbox():
 
 def test_nothing_reaches_a_terminal_as_a_command():
     assert printable("a\x1b]0;title\x07\u202eb\nc\x9b31m – ±") == "a�]0;title��b\nc�31m – ±"
+
+
+def test_a_codec_without_memory_is_told_from_damage(tmp_path):
+    """It says nothing but that there is no frame; what it says of the next file is believed again."""
+    decode.write_video(tmp_path / "large.mp4", [np.zeros((2160, 3840, 3), np.uint8)] * 2)
+    (tmp_path / "noise.mp4").write_bytes(bytes(5000))
+    with Sandbox(megabytes=64) as small:
+        for _ in range(2):
+            with pytest.raises(DecodeError, match=r"large\.mp4: decoding takes more than 64 MB"):
+                small.call(decode.count_frames, tmp_path / "large.mp4")
+            with pytest.raises(DecodeError, match=r"noise\.mp4: not a video"):
+                small.call(decode.count_frames, tmp_path / "noise.mp4")
