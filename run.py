@@ -34,7 +34,7 @@ FROM_WORKDIR = Path(__file__).parent / "configs" / "from_workdir.py"
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/.", lock_config=True)
 _MODE = flags.DEFINE_enum("mode", "train", (*MODES, "config"), "What to do.")
 _WORKDIR = flags.DEFINE_string("workdir", "", "The run's folder: config, checkpoints, results. predict: or a bundle.")
-_INPUT = flags.DEFINE_multi_string("input", [], "predict: a video file, a folder or a glob; may be repeated.")
+_INPUT = flags.DEFINE_multi_string("input", [], "predict: a video, folder, glob, @LIST, - or camera; may be repeated.")
 _OUTPUT = flags.DEFINE_string(
     "output",
     "",

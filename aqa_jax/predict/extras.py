@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 # Generous sizes of the files, for a disk that is nearly full.
 _MEGABYTES = {"video": 12, "distribution": 1, "keyframes": 1, "why": 4, "report": 12}
 NAMES = tuple(_MEGABYTES)
-_WIDTHS = {"landscape": 640, "portrait": 480}
-_TALLEST = 640
+# Height and width, in pixels, that a frame may take above its panel: both fit a screen.
+_BOXES = {"landscape": (540, 640), "portrait": (640, 480)}
 _STILLS = 3
 _STILL_BOX = (300, 420)
 _WHY_SIDE = 336
@@ -132,8 +132,8 @@ class VideoExtras:
         from aqa_jax.predict import annotate, pictures
 
         height, width = max(row["height"], 2), max(row["width"], 2)
-        across = _WIDTHS["landscape" if width >= height else "portrait"]
-        rows, _ = annotate.fitted(height, width, (_TALLEST, across))
+        tallest, across = _BOXES["landscape" if width >= height else "portrait"]
+        rows, _ = annotate.fitted(height, width, (tallest, across))
         panel = pictures.panel(row, why.segment_scores, why.frames, why.best, why.worst, across)
         span = panel.first, panel.last, panel.top, panel.bottom
         target = folder / "annotated.mp4"

@@ -22,6 +22,7 @@ REPO = Path(__file__).parents[2]
             {"tensorflow_datasets", "grain", "matplotlib", "scipy.stats", "pandas"},
         ),
         (("aqa_jax.data.build", "aqa_jax.data.pipeline"), {"tensorflow"}),
+        (("aqa_jax",), {"jax", "numpy", "cv2"}),
     ],
 )
 def test_what_is_not_imported(modules, absent):
