@@ -49,6 +49,7 @@ def settings(raw: Path, data_dir: Path, **changes) -> dict:
         "data.crop": 32,
         "model.dialect": "hassony2",
         "model.width": 0.05,
+        "model.final_endpoint": "Mixed_3c",
         "train.batch_size": 4,
         "train.trainable": "head",
         "train.steps": 40,

@@ -122,6 +122,7 @@ def test_adapters_learn_from_the_videos_of_a_csv(tmp_path, capsys):
         "data.repeats": 2,
         "data.validation_fraction": 0.3,
         "model.width": 0.05,
+        "model.final_endpoint": "Mixed_3c",
         "train.batch_size": 2,
         "train.epochs": 1.0,
         "evaluate.bootstrap": 10,

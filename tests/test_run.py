@@ -147,8 +147,8 @@ def test_a_runs_backbone_is_exported_and_starts_another_run(whole, tmp_path):
     arguments = ["--workdir", folder / "run", "--mode", "import_weights", "--weights", folder / "run"]
     code, out, err = finish(start(*arguments, "--output", exported))
     assert code == 0, err[-2000:]
-    assert "285 tensors used, 0 dropped" in out
+    assert "75 tensors used, 0 dropped" in out
     changes = {"model.weights": str(exported / "weights.safetensors")}
     code, out, err = finish(start(*command_line(folder / "data", **changes), "--workdir", tmp_path / "next"))
     assert code == 0, err[-2000:]
-    assert "weights.safetensors: aqa_jax keys: 285 tensors used" in out
+    assert "weights.safetensors: aqa_jax keys: 75 tensors used" in out

@@ -155,7 +155,10 @@ def test_a_difficulty_without_training_videos_stops_the_training(trained, tmp_pa
 
 
 def test_an_imported_tree_gets_the_datasets_exemplars(trained, tmp_path):
-    original = {"head.hidden": (256, 128), "head.depth": 5, "head.standardise": False, "evaluate.selection": "last"}
+    original = {
+        "model.final_endpoint": "Mixed_5c", "head.hidden": (256, 128), "head.depth": 5, "head.standardise": False,
+        "evaluate.selection": "last",
+    }  # fmt: skip
     config = configured(trained[0].config.data.data_dir, **original)
     tree = fakes.tree_state(fakes.feature_size(config.model.width))
     write_zip(tmp_path / "core.pth", tensors(fakes.torch_state("hassony2", config.model.width) | tree))

@@ -414,7 +414,7 @@ def test_what_describes_a_video_is_its_feature_and_an_early_layer(trained):
         model = run.assembler.merge(state)
         frames = normalise(video, "imagenet", np.float32)
         layers = [dict(model.i3d.endpoints(frames[:, clip])) for clip in range(2)]
-        feature = sum(model.i3d.pool(one["Mixed_5c"])[:, 0] for one in layers) / 2
+        feature = sum(model.i3d.pool(one["Mixed_3c"])[:, 0] for one in layers) / 2
         return sum(one["Mixed_3b"].mean((1, 2, 3)) for one in layers) / 2, feature
 
     for found, wanted in zip((early, features), reference(scorer._state, video), strict=True):

@@ -132,7 +132,11 @@ def test_the_file_of_four_folds_is_named():
 
 
 def test_import_takes_usdls_head_whatever_standardise_says(tmp_path):
-    config = config_lib.resolve(tiny_config(tmp_path / "data", **{"head.name": "usdl", "model.width": WIDTH}))
+    config = config_lib.resolve(
+        tiny_config(
+            tmp_path / "data", **{"head.name": "usdl", "model.width": WIDTH, "model.final_endpoint": "Mixed_5c"}
+        )
+    )
     assert config.head.standardise
     state = fakes.evaluator_state(fakes.feature_size(WIDTH), 101)
     path = tmp_path / "usdl.pth"
