@@ -2,7 +2,7 @@
 
     python scripts/render_folder.py my_videos [--videos 60] [--unlabelled 40] [--seed 0]
 
-Every diver has four videos; the unlabelled ones are of other divers.
+Every diver has four videos; the unlabelled ones are of other divers. new_dive.mp4 beside the folder is of yet another.
 """
 
 import argparse
@@ -58,6 +58,8 @@ def render(folder: Path, videos: int, unlabelled: int, seed: int) -> None:
         for name, value in zip(columns, (file, *known), strict=True):
             columns[name].append(value if k < videos or name in ("file", "subject") else None)
     write_csv(table, columns)
+    new = world.sample_dive(seed, FIRST_INDEX - 1, FIRST_DIVER - 1)
+    write_video(folder.parent / "new_dive.mp4", world.render(new, size=SIDE, num_frames=60))
 
 
 if __name__ == "__main__":

@@ -91,9 +91,9 @@ def clip_frames(examples: Sequence[Seen], *, title: str) -> Iterator[np.ndarray]
     scale = max(1, round(96 / max(side, width))) if max(side, width) < 96 else min(1.0, 960 / (columns * width))
     size = round(side * scale), round(width * scale)
     block, step_x = _TEXT + -(-clips // columns) * (size[0] + _GAP), size[1] + _GAP
-    height, across = _even(2 * _TEXT + len(examples) * block), _even(max(columns * step_x + 2 * _GAP, 640))
+    height, across = _even(2 * _TEXT + len(examples) * block), _even(max(columns * step_x + 2 * _GAP, 760))
     canvas = np.full((height, across, 3), 255, np.uint8)
-    words = [(_GAP, _TEXT, title, "black", 10.0)]
+    words = [(_GAP, _TEXT, title, "black", 9.0)]
     for k, example in enumerate(examples):
         text = shortened(f"{example.id}   {example.facts}", across // 7)
         words.append((_GAP, 2 * _TEXT + k * block + _TEXT / 2, text, "black", 9))
