@@ -7,6 +7,7 @@ from typing import Any
 
 from aqa_jax.data import decode
 from aqa_jax.data.decode import cv2
+from aqa_jax.errors import DecodeError
 from aqa_jax.predict.sandbox import Sandbox
 
 _MAX_RATE = 1000.0
@@ -36,11 +37,14 @@ def read_facts(path: str | os.PathLike[str], sandbox: Sandbox | None = None) -> 
       DecodeError: it is no video.
     """
     read: dict[str, Any] = _read(path) if sandbox is None else sandbox.call(_read, path)
-    fps, codec = float(read["fps"]), str(read["codec"])
+    try:
+        fps, codec, width, height = float(read["fps"]), str(read["codec"]), int(read["width"]), int(read["height"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        raise DecodeError(f"{path}: the decoding process sent no facts: the file is hostile") from None
     return Facts(
         fps=fps if math.isfinite(fps) and 0 < fps <= _MAX_RATE else None,
-        width=max(int(read["width"]), 0),
-        height=max(int(read["height"]), 0),
+        width=max(width, 0),
+        height=max(height, 0),
         codec=codec[:4] if codec.isascii() and codec.isprintable() else "",
     )
 
