@@ -1,8 +1,12 @@
+import errno
+import json
+import os
+
 import numpy as np
 import pytest
 
-from aqa_jax.errors import DataError
-from aqa_jax.files import read_csv, read_json, replacing, write_csv, write_json
+from aqa_jax.errors import DataError, StorageError
+from aqa_jax.files import read_csv, read_json, replacing, storage_errors, write_csv, write_json
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path):
@@ -66,3 +70,24 @@ def test_columns_of_unequal_length_write_nothing(tmp_path):
     with pytest.raises(ValueError):
         write_csv(tmp_path / "a.csv", {"a": [1, 2], "b": [1]})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(errno.ENOSPC, "the disk is full"), (errno.EIO, "the disk fails"), (errno.EROFS, "the disk is read-only")],
+)
+def test_a_disk_that_fails_is_said_in_words_and_the_old_file_stays(tmp_path, monkeypatch, number, words):
+    def failing(file):
+        raise OSError(number, os.strerror(number))
+
+    path = tmp_path / "scores.json"
+    write_json(path, {"a": 1})
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(StorageError, match=f"scores.json could not be written: {words}"):
+        write_json(path, {"a": 2})
+    assert json.loads(path.read_text()) == {"a": 1} and list(tmp_path.iterdir()) == [path]
+
+
+def test_other_errors_of_the_system_keep_their_type():
+    with pytest.raises(FileNotFoundError), storage_errors("somewhere"):
+        os.stat("/nowhere/at/all")
