@@ -12,6 +12,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from aqa_jax.check.findings import Finding, Video, warning
 from aqa_jax.data.builder import VideoBuilderConfig, VideoDatasetBuilder
 from aqa_jax.data.encode import Renderer
 from aqa_jax.errors import ConfigError, DataError
@@ -219,6 +220,19 @@ class Builder(VideoDatasetBuilder):
     def contents(self) -> Contents:
         """What the folder holds."""
         return read_folder(self.raw_dir, self.builder_config)
+
+    def raw_videos(self, found: list[Finding]) -> list[Video]:
+        """Every video of the table, for --mode check, which says by itself where a table cannot be read."""
+        contents, file = self.contents, str(self.raw_dir / self.contents.table_file)
+        found += [warning("video", "no row names it", self.raw_dir / name) for name in contents.unlisted]
+        return [
+            Video(
+                row.id, split, assign.subject_of(row), row.score, row.difficulty,
+                row.judges if row.score is not None else (), file, row.number or None,
+                path=str(self.raw_dir / contents.files[row.id]),
+            )
+            for split, rows in contents.splits.items() for row in rows
+        ]  # fmt: skip
 
     def video_specs(self, split: str) -> Sequence[render.Video]:
         """One video each, in the table's order."""

@@ -2,6 +2,7 @@
 
 import csv
 import difflib
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -164,8 +165,10 @@ def _row(number: int, cells: Mapping[str, str], decimal_comma: bool) -> tuple[Ro
     def read_number(text: str, what: str) -> float | None:
         if decimal_comma and _DECIMAL_COMMA.fullmatch(text):
             text = text.replace(",", ".")
-        if not text or _NUMBER.fullmatch(text):
-            return float(text) if text else None
+        if not text:
+            return None
+        if _NUMBER.fullmatch(text) and math.isfinite(number := float(text)):
+            return number
         empty = ", and empty for a video without a label" if what == "score" else ""
         problems.append(f"the {what} {text!r} is not a number (write 7.5{empty})")
         return None

@@ -87,7 +87,7 @@ def test_every_problem_at_once_with_its_row(folder, tmp_path):
     video(folder / "other" / "v3.mp4")
     text = (
         "id,score,subject,split,judges,difficlty\nv0,1,a,train,1|2,\nv0,2,a,train,1|2,\nv1,nan,b,train,1|2,\n"
-        "v2,3,,train,1|2,\nv3,1e400x,c,train,1|2,\nv4,4,c,tset,1|2,\nmissing,1,c,train,1|2,\n\nv5,5,a,test,1|2,\n"
+        "v2,3,,train,1|2,\nv3,1e400,c,train,1|2,\nv4,4,c,tset,1|2,\nmissing,1,c,train,1|2,\n\nv5,5,a,test,1|2,\n"
         "v6,6,e,test,1|2|3,\nclips/v6.mp4,6,e,train,1|x,\nv8,,f,test,,\nv9,1,g,unlabelled,1|2,,9\n"
     )
     try:
@@ -100,7 +100,7 @@ def test_every_problem_at_once_with_its_row(folder, tmp_path):
     for expected in (
         "labels.csv: ", "row 1: the column 'difficlty' is not known; is it 'difficulty'?",
         "rows 2 and 3: the id 'v0' is listed more than once", "row 4: the score 'nan' is not a number",
-        "row 5: no subject, while other rows have one", "row 6: the score '1e400x'", "row 7: the split 'tset'",
+        "row 5: no subject, while other rows have one", "row 6: the score '1e400'", "row 7: the split 'tset'",
         "row 8: no video 'missing'", "row 6: 'v3' may be clips/v3.mp4 or other/v3.mp4",
         "rows 11, 12: another number of judges than the 2", "row 12: the judge's mark 'x'",
         "rows 11 and 12: the same file, clips/v6.mp4", "row 13: a test video needs a score",
