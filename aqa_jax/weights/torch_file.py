@@ -131,7 +131,9 @@ def _read_zip(name: str, archive: zipfile.ZipFile, size: int) -> dict[str, np.nd
         info = members.get(root + suffix)
         if info is None:
             raise WeightsError(f"{name}: the zip member {root + suffix} is missing; fetch the file again")
-        if info.compress_type != zipfile.ZIP_STORED or info.file_size > size or info.flag_bits & 1:
+        # Both sizes: what the archive calls compressed is asked of the file at once, and allocated.
+        stored = info.compress_type == zipfile.ZIP_STORED and info.compress_size == info.file_size <= size
+        if not stored or info.flag_bits & 1:
             raise WeightsError(f"{name}: the zip member {info.filename} is compressed, encrypted or oversized")
         return archive.read(info)
 

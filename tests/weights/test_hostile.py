@@ -75,6 +75,21 @@ def test_files_of_32_gib_are_refused_unread(name, tmp_path):
     tracemalloc.stop()
 
 
+def test_a_member_may_not_claim_gigabytes(tmp_path):
+    """Found by scripts/reliability/hostile.py, case 80347."""
+    path = tmp_path / "a.pth"
+    write_zip(path, {})
+    data = bytearray(path.read_bytes())
+    at = data.rfind(b"PK\1\2", 0, data.rfind(b"byteorder"))
+    data[at + 20 : at + 24] = struct.pack("<I", 2**31 - 1)
+    path.write_bytes(data)
+    tracemalloc.start()
+    with pytest.raises(WeightsError, match="byteorder is compressed, encrypted or oversized"):
+        read_torch(path)
+    assert tracemalloc.get_traced_memory()[1] < 2**22
+    tracemalloc.stop()
+
+
 @pytest.mark.parametrize("write", [write_zip, write_legacy])
 def test_a_name_of_megabytes_is_not_copied_to_every_leaf(write, tmp_path):
     write(tmp_path / "a.pth", {"x" * 2**20: list(range(1000))})
