@@ -84,6 +84,7 @@ def evaluate_run(run: Run, workdir: Path, output: Path) -> dict[str, Any]:
         if not (workdir / "trained_on.json").exists():
             # An imported model learns here what its dataset looks like, and can then score files.
             write_json(workdir / "trained_on.json", run.trained_on())
+        (output / manifest.NAME).unlink(missing_ok=True)  # of an evaluation before
         if config.task == "score":
             report_files.write_scores(run, output, chosen, best, near)
         if config.task == "vspp":
