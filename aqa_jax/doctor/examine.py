@@ -1,6 +1,6 @@
 """All checks in order; the result as JSON."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from aqa_jax import __version__
@@ -10,8 +10,13 @@ from aqa_jax.doctor.finding import BROKEN, Check, Finding, gathered
 SCHEMA = "aqa_jax.doctor/1"
 
 
-def examine(data_dir: Path) -> Iterator[Finding]:
-    """Looks at everything; nothing is downloaded, and nothing but temporary files is written."""
+def examine(data_dir: Path, named: Mapping[str, str] | None = None) -> Iterator[Finding]:
+    """Looks at everything; nothing is downloaded, and nothing but temporary files is written.
+
+    Args:
+      data_dir: where built datasets lie.
+      named: paths that a config names, by key.
+    """
     checks: tuple[tuple[str, Check], ...] = (
         ("machine", machine.machine),
         ("packages", machine.packages),
@@ -21,6 +26,7 @@ def examine(data_dir: Path) -> Iterator[Finding]:
         ("places", lambda: places.disk(data_dir)),
         ("places", lambda: places.datasets(data_dir)),
         ("places", places.weights),
+        ("config", lambda: places.named(named or {})),
     )
     for topic, check in checks:
         yield from gathered(topic, check)

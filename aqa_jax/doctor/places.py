@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from aqa_jax.doctor.finding import BROKEN, FINE, NOTE, Finding, size
@@ -109,12 +109,28 @@ def weights() -> Iterator[Finding]:
         )  # fmt: skip
 
 
+def named(paths: Mapping[str, str]) -> Iterator[Finding]:
+    """What the given config names, by key: raw data, weights, adapters; what is empty is not looked for."""
+    for key, value in paths.items():
+        if not value or value == "starter":
+            continue
+        path = Path(value)
+        there = path.exists() or Path(f"{value}.index").exists()
+        if not there:
+            yield Finding("config", key, f"there is no {path}", BROKEN, f"give the right path: --config.{key}=PATH")
+        elif key == "model.weights" and not path.is_dir():
+            found = _weight_file(path)
+            yield Finding("config", key, found.value, BROKEN if found.state == NOTE else FINE, found.fix)
+        else:
+            yield Finding("config", key, f"{path} is there")
+
+
 def _weight_file(path: Path) -> Finding:
     from aqa_jax.errors import AqaError
     from aqa_jax.weights.describe import describe
     from aqa_jax.weights.known import identify
 
-    if path.stat().st_size > _LARGEST:
+    if path.is_file() and path.stat().st_size > _LARGEST:
         return Finding("places", "weights", f"{path}: {size(path.stat().st_size)}, not looked into")
     file = str(path).removesuffix(".index")
     try:

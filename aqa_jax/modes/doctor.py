@@ -14,7 +14,11 @@ def run(request: Request) -> int:
     printer = Printer()
     print(f"aqa_jax {__version__}: what is here")
     findings: list[Finding] = []
-    for finding in examine(Path(request.config.data.data_dir)):
+    config = request.config
+    named = {
+        "data.raw_dir": config.data.raw_dir, "model.weights": config.model.weights, "adapter.file": config.adapter.file,
+    }  # fmt: skip
+    for finding in examine(Path(config.data.data_dir), named):
         findings.append(finding)
         printer.show(finding)
     printer.close(findings)

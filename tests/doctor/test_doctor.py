@@ -99,6 +99,15 @@ def test_weights_are_recognised_or_refused(tmp_path, monkeypatch):
     assert "mine.safetensors: a weight file, aqa_jax keys" in rows[0].value and "web page" in rows[1].value
 
 
+def test_what_a_config_names(tmp_path):
+    (tmp_path / "page.pt").write_text("<!doctype html><html>sign in</html>")
+    paths = {"data.raw_dir": str(tmp_path), "model.weights": str(tmp_path / "page.pt"), "adapter.file": "runs/nowhere"}
+    found = named(places.named(paths))
+    assert [found[key].state for key in paths] == [FINE, BROKEN, BROKEN]
+    assert found["adapter.file"].fix == "give the right path: --config.adapter.file=PATH"
+    assert not list(places.named({"model.weights": "starter", "adapter.file": ""}))
+
+
 def test_a_folder_that_cannot_be_written_to(tmp_path, monkeypatch):
     file = tmp_path / "file"
     file.write_text("")
