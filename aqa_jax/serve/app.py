@@ -26,6 +26,7 @@ from aqa_jax.serve.guard import Guard
 
 _TEMPLATES = resources.files("aqa_jax.serve") / "templates"
 
+_DRAIN_SECONDS = 10.0
 Judge = Callable[[Path, str, float | None], Mapping[str, Any]]
 """(file, its name, difficulty) -> an answer that becomes JSON; AqaError where the file cannot be scored."""
 
@@ -111,9 +112,8 @@ async def _scored(
         raise HTTPException(503, "Another video is being scored: try again in a moment.")
     name = _name(request.query_params.get("name", ""))
     difficulty = _difficulty(request.query_params.get("difficulty"), needs_difficulty)
-    busy.taken = True
-    handed_over = False
     folder = tempfile.TemporaryDirectory(prefix="aqa_jax_", ignore_cleanup_errors=True)
+    busy.taken, handed_over = True, False
     # Only the ending of a stranger's name is used, and only letters and digits of it.
     path = Path(folder.name) / f"video{_ending(name)}"
 
@@ -176,11 +176,12 @@ async def _receive(request: Request, path: Path, most: int) -> None:
 
 async def _drain(request: Request, most: int) -> None:
     """Takes what still comes: a browser that is cut off while it sends never reads the answer."""
-    with contextlib.suppress(ClientDisconnect, RuntimeError):
-        async for chunk in request.stream():
-            most -= len(chunk)
-            if most < 0:
-                break
+    with contextlib.suppress(ClientDisconnect, RuntimeError, TimeoutError):
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            async for chunk in request.stream():
+                most -= len(chunk)
+                if most < 0:
+                    break
 
 
 def _name(given: str) -> str:
