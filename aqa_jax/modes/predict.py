@@ -27,7 +27,7 @@ def run(request: Request) -> int:
     # What is not there is said before a model is loaded, and before anybody performs.
     for number in cameras.values():
         check_camera(number)
-    found = find_videos(named) if named else None
+    found = find_videos(named, results=output) if named else None
     scorer = make_scorer(request.config, request.workdir)
     difficulty = read_difficulties(request.difficulties) if request.difficulties else settings.difficulty or None
     if scorer.needs_difficulty and difficulty is None:
@@ -36,7 +36,9 @@ def run(request: Request) -> int:
             "or --difficulties FILE.csv with the columns file and difficulty."
         )
     if cameras:
-        found = find_videos([*named, *(_take(number, settings.camera_seconds, output) for number in cameras.values())])
+        found = find_videos(
+            [*named, *(_take(number, settings.camera_seconds, output) for number in cameras.values())], results=output
+        )
     assert found is not None
     shown = extras.VideoExtras(names, output, found.videos, scorer, request.config.report) if names else None
     report = predict_files(

@@ -63,9 +63,13 @@ class EnsembleScorer:
 
     @property
     def trained_on(self) -> dict[str, Any]:
-        """The first run's, with the range of all their scores."""
+        """The first run's, with the range of all their scores, and as many of these as one run has on average."""
         ranges = np.array([member.trained_on["score_range"] for member in self.members])
-        return {**self.members[0].trained_on, "score_range": [float(ranges.min()), float(ranges.max())]}
+        scores = [member.trained_on.get("scores") for member in self.members]
+        # Most videos are in several runs: taken all together, they would be counted several times.
+        thinned = np.sort(np.concatenate(scores))[:: len(scores)].tolist() if all(scores) else None
+        span = [float(ranges.min()), float(ranges.max())]
+        return {**self.members[0].trained_on, "score_range": span, "scores": thinned}
 
     def describe(self) -> dict[str, Any]:
         """What identifies the model in a result file."""

@@ -25,7 +25,9 @@ class Inputs:
     ignored: tuple[Path, ...] = ()
 
 
-def find_videos(inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> Inputs:
+def find_videos(
+    inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, results: Path | None = None
+) -> Inputs:
     """Resolves FILE, FOLDER (searched to its depths), GLOB (`**` allowed), a list of these, or a sequence of them.
 
     A list is `@FILE`, or a file that ends in .txt, with one of them a line, or `-`: standard input. Empty lines and
@@ -33,7 +35,8 @@ def find_videos(inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
     What a list names and does not exist is taken for a video that cannot be read: it does not stop the others.
 
     Videos come sorted, each once. A file that is named itself is taken whatever its suffix; in folders and
-    patterns other suffixes are passed over and listed, and hidden files are passed over in silence.
+    patterns other suffixes are passed over and listed; hidden files are passed over in silence, and so is what lies in
+    the folder of the `results`: an earlier call may have drawn videos there.
 
     Raises:
       DataError: an input does not exist, a list cannot be read, or no video was found.
@@ -46,6 +49,8 @@ def find_videos(inputs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]
             videos.setdefault(path.resolve(), path)
             continue
         for found in _candidates(path):
+            if results is not None and found.resolve().is_relative_to(results.resolve()):
+                continue
             known = found.suffix.lower() in VIDEO_SUFFIXES
             (videos if known else ignored).setdefault(found.resolve(), found)
     passed_over = tuple(sorted(path for real, path in ignored.items() if real not in videos))

@@ -119,3 +119,10 @@ def test_what_is_no_list_is_said(tmp_path):
     (tmp_path / "c.txt").write_text("# nothing\n")
     with pytest.raises(DataError, match="no video in"):
         find_videos(tmp_path / "c.txt")
+
+
+def test_what_an_earlier_call_drew_is_no_input(folder):
+    (folder / "deep" / "videos").mkdir()
+    (folder / "deep" / "videos" / "annotated.mp4").touch()
+    found = find_videos([folder, folder / "deep" / "er" / "c.avi"], results=folder / "deep")
+    assert names(found.videos, folder) == ["a.MOV", "b.mp4", "deep/er/c.avi"]
