@@ -8,6 +8,7 @@ import numpy as np
 
 from aqa_jax.errors import ConfigError
 from aqa_jax.explain.explanation import Explanation, averaged
+from aqa_jax.explain.grad_cam import layer_of
 from aqa_jax.explain.occlusion import Fill
 from aqa_jax.explain.segments import Segments
 from aqa_jax.explain.shapley import shapley
@@ -16,8 +17,7 @@ from aqa_jax.predict.ensemble import EnsembleScorer
 from aqa_jax.predict.scorer import RunScorer
 from aqa_jax.predict.video_clips import VideoClips
 
-LAYER = "Mixed_5c"
-FILL: Fill = "neighbours"
+FILL: Fill = "blend"
 
 
 def explain(
@@ -26,7 +26,7 @@ def explain(
     difficulty: float | None = None,
     *,
     cam: bool = True,
-    layer: str = LAYER,
+    layer: str = "auto",
     fill: Fill = FILL,
 ) -> Explanation:
     """Why ``scorer`` gives this video its score; of several runs, the mean of their explanations.
@@ -39,17 +39,21 @@ def explain(
       clips: as :func:`aqa_jax.predict.video_clips.read_clips` read them in the scorer's ``input_format``.
       difficulty: where the scorer needs one.
       cam: make the Grad-CAM map.
-      layer: that it is made of, one of ``aqa_jax.models.i3d.ENDPOINTS``; earlier ones are finer and know less.
+      layer: that it is made of, one of ``aqa_jax.models.i3d.ENDPOINTS``; earlier ones are finer and know less. auto:
+        see :func:`aqa_jax.explain.grad_cam.layer_of`.
       fill: what a segment is replaced with (:mod:`aqa_jax.explain.occlusion`).
 
     Raises:
       ConfigError: the difficulty is missing, or there is no such layer or fill.
     """
-    if layer not in ENDPOINTS or fill not in get_args(Fill):
-        raise ConfigError(
-            f"layer={layer}, fill={fill}: choose of {', '.join(ENDPOINTS)}; of {', '.join(get_args(Fill))}"
-        )
     members = scorer.members if isinstance(scorer, EnsembleScorer) else [scorer]
+    last = members[0].config.model.final_endpoint
+    if layer == "auto":
+        layer = layer_of(min(clips.video.shape[2:4]), last)
+    layers = ENDPOINTS[: ENDPOINTS.index(last) + 1]
+    for name, given, known in (("layer", layer, layers), ("fill", fill, get_args(Fill))):
+        if given not in known:
+            raise ConfigError(f"There is no {name} {given!r} to explain by: choose of {', '.join(known)}.")
     return averaged([_explain(one, clips, difficulty, cam, layer, fill) for one in members])
 
 

@@ -12,7 +12,20 @@ import jax
 import numpy as np
 from flax import nnx
 
+from aqa_jax.models.i3d import ENDPOINTS
 from aqa_jax.models.score_model import ClipModel, normalise
+
+_STRIDES = {"Mixed_5": 32, "Mixed_4": 16, "Mixed_3": 8}
+
+
+def layer_of(side: int, last: str = "Mixed_5c") -> str:
+    """The last Inception module before a change of stride whose maps of frames of ``side`` pixels are 4x4 or larger.
+
+    That is ``last``, the backbone's, as is usual, at 224 pixels (7x7). To it a frame of 32 pixels is a single position,
+    and no map.
+    """
+    candidates = [last, *(one for one in ("Mixed_4f", "Mixed_3c") if one in ENDPOINTS[: ENDPOINTS.index(last)])]
+    return next((layer for layer in candidates if side >= 4 * _STRIDES[layer[:-1]]), candidates[-1])
 
 
 @partial(jax.jit, static_argnums=(0, 4))

@@ -11,12 +11,13 @@ import math
 
 import numpy as np
 
-KINDS = ("wobble", "legs_apart", "stall")
-COST = 4.0
+KINDS = ("wobble", "legs_apart", "arms_out")
+COST = 4.5
 LENGTH = 8
 ORDINARY = 0.3
 FRAMES = 52  # a window of 48 and a temporal shift of 0..4
 
+_WIDEST = {"legs_apart": 0.9, "arms_out": 1.6}
 _FIRST, _LAST = 5, FRAMES - LENGTH - 4  # first frames: in the flight, and in the window that is tested
 
 
@@ -25,9 +26,9 @@ class Planted:
     """A fault of one of :data:`KINDS` in the frames ``first`` to ``first + LENGTH - 1``.
 
     Attributes:
-      kind: ``wobble``: the body shakes; ``legs_apart``; ``stall``: the rotation stops.
+      kind: ``wobble``: the body shakes; ``legs_apart``; ``arms_out``: they leave the body.
       first: its first frame.
-      severity: .6 to 1; of the motion and of the cost.
+      severity: .7 to 1; of what is seen and of the cost.
       direction: of the shaking, in radians.
     """
 
@@ -53,17 +54,13 @@ class Planted:
         moved = 0.12 * self.strength(frame) * np.sin(2 * math.pi * (frame - self.first) / 3.4)
         return moved * math.cos(self.direction), moved * math.sin(self.direction)
 
-    def slowness(self, frame: np.ndarray) -> np.ndarray:
-        """What the rotation's speed is multiplied by at these frames."""
-        return 1 - self.strength(frame) if self.kind == "stall" else np.ones_like(frame)
-
-    def spread(self, frame: float) -> float:
-        """Angle of each leg to the body's axis, in radians."""
-        return 0.9 * float(self.strength(frame)) if self.kind == "legs_apart" else 0.0
+    def spread(self, frame: float, kind: str) -> float:
+        """Angle of each leg or arm to the body's axis, in radians, for ``legs_apart`` or ``arms_out``; 0: as ever."""
+        return _WIDEST[kind] * float(self.strength(frame)) if self.kind == kind else 0.0
 
 
 def draw(rng: np.random.Generator, share: float) -> Planted | None:
     """A fault for a ``share`` of all dives."""
     wanted, kind = rng.uniform() < share, KINDS[rng.integers(len(KINDS))]
-    fault = Planted(kind, int(rng.integers(_FIRST, _LAST + 1)), rng.uniform(0.6, 1), rng.uniform(0, math.pi))
+    fault = Planted(kind, int(rng.integers(_FIRST, _LAST + 1)), rng.uniform(0.7, 1), rng.uniform(0, math.pi))
     return fault if wanted else None

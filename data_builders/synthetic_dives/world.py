@@ -181,8 +181,6 @@ def motion(dive: Dive, num_frames: int = FRAMES) -> Pose:
     speed = speed * (1 + n["stutter_depth"] * np.sin(2 * math.pi * cycles * fine + n["stutter_phase"]))
     start, length = n["hesitation_at"], 0.3 * faults["hesitation"]
     speed = np.where((fine >= start) & (fine < start + length), 0.05 * speed, speed)
-    if dive.planted:
-        speed = speed * dive.planted.slowness(n["takeoff"] + fine * (n["entry"] - n["takeoff"]))
     turned = np.concatenate([[0], np.cumsum(0.5 * (speed[1:] + speed[:-1]))])
     turned /= turned[-1]
 
@@ -249,12 +247,14 @@ def _draw_diver(canvas: np.ndarray, dive: Dive, pose: Pose, i: int, palette: dic
     centre = np.array([pose.x[i], pose.y[i]]) * side
     shift = centre - (chest + hip + knee + foot) / 4  # the body turns about its centre of mass
     girth = a.girth * side * (0.8 + 0.2 * abs(math.cos(pose.twist[i])))
-    apart = dive.planted.spread(i) if dive.planted else 0.0
+    apart, out = (dive.planted.spread(i, kind) if dive.planted else 0.0 for kind in ("legs_apart", "arms_out"))
     legs = [leg(apart), leg(-apart)] if apart else [(knee, foot)]
     chest, head, hip = (p + shift for p in (chest, head, hip))
     for knee, foot in legs:
         _capsule(canvas, knee + shift, foot + shift, 0.8 * girth, palette["skin"])
         _capsule(canvas, hip, knee + shift, 0.95 * girth, palette["skin"])
+    for angle in (out, -out) if out else ():
+        _capsule(canvas, chest, chest - heading(theta + angle) * part * 0.9, 0.6 * girth, palette["skin"])
     _capsule(canvas, hip, chest, 1.1 * girth, palette["suit"])
     _disc(canvas, head, 0.58 * girth, palette["hair"])
 
