@@ -23,7 +23,7 @@ def check(config: Config, output: Path | None = None) -> int:
       ConfigError: there is nothing to check, or a key cannot be.
     """
     from aqa_jax.check.built import check_built, videos_of
-    from aqa_jax.check.raw import check_raw
+    from aqa_jax.check.raw import check_raw, groups_apart
     from aqa_jax.data import build
     from aqa_jax.data.video_store import VideoStore
     from aqa_jax.tasks import make_task
@@ -41,8 +41,7 @@ def check(config: Config, output: Path | None = None) -> int:
     except ConfigError:
         raise
     except AqaError as fault:  # Some builders look into the raw data to know where the dataset is.
-        head, *lines = str(fault).split("\n  ")
-        found += [findings.error("file", line, raw_dir or data.data_dir) for line in lines or [head]]
+        found += findings.from_refusal(fault, raw_dir or data.data_dir)
         looked_at.append(str(raw_dir or data.data_dir))
         return _tell(found, looked_at, output)
     if directory.exists():
@@ -59,10 +58,10 @@ def check(config: Config, output: Path | None = None) -> int:
     if store:
         excluded = config_lib.excluded_ids(data)
         found += check_built(
-            store, needed=make_task(config).window.window, excluded=excluded, groups_apart=builder.GROUPS_APART,
+            store, needed=make_task(config).window.window, excluded=excluded, groups_apart=groups_apart(builder),
             threads=threads,
         )  # fmt: skip
-        found += _of_the_run(config, store, builder.GROUPS_APART)
+        found += _of_the_run(config, store, groups_apart(builder))
     if not looked_at:
         raise ConfigError(
             f"Nothing to check: {data.builder} is not built in config.data.data_dir={data.data_dir} (--mode build "
@@ -71,7 +70,7 @@ def check(config: Config, output: Path | None = None) -> int:
     return _tell(found, looked_at, output)
 
 
-def _of_the_run(config: Config, store: "object", groups_apart: bool) -> list[Finding]:
+def _of_the_run(config: Config, store: "object", apart: bool) -> list[Finding]:
     """What a training with ``config`` would refuse of its dataset, or should know."""
     from aqa_jax.train.run import Run
 
@@ -82,7 +81,7 @@ def _of_the_run(config: Config, store: "object", groups_apart: bool) -> list[Fin
         run.check_columns()
     except AqaError as fault:
         return [findings.error("label", str(fault), run.store.directory)]
-    if not (groups_apart and config.data.test_where):
+    if not (apart and config.data.test_where):
         return []
     groups = {split: set(run.store.table.column("group")[some]) for split, some in rows.items()}
     shared = groups["test"] & (groups["train"] | groups["validation"])

@@ -1,5 +1,6 @@
 """What a check has found, and what a builder tells it of its raw data."""
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -65,6 +66,17 @@ def error(kind: str, text: str, file: Any = "", row: int | None = None, id_: str
 def warning(kind: str, text: str, file: Any = "", row: int | None = None, id_: str = "") -> Finding:
     """A `Finding` worth knowing."""
     return Finding("warning", kind, text, str(file), row, id_)
+
+
+def from_refusal(fault: Exception, file: Any) -> list[Finding]:
+    """An error for each line of what a builder refused its raw data with; rows are told by their words."""
+    head, *lines = str(fault).split("\n  ")
+    found = []
+    for line in lines or [head]:
+        # "rows 2 and 9": the last is the one that should not be there.
+        rows = re.search(r"\brows? (?:\d+(?:, | and ))*(\d+)\b", line)
+        found.append(error("line" if lines else "file", line, file, int(rows[1]) if rows else None))
+    return found
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from aqa_jax.check import scan
 from aqa_jax.check.duplicates import check_duplicates
-from aqa_jax.check.findings import Finding, Video, error, warning
+from aqa_jax.check.findings import Finding, Video, error, from_refusal, warning
 from aqa_jax.check.labels import check_labels
 from aqa_jax.data import cores
 from aqa_jax.data.builder import VideoDatasetBuilder
@@ -63,12 +63,21 @@ def check_annotations(builder: VideoDatasetBuilder, raw_dir: Path) -> tuple[list
         videos = builder.raw_videos(found)
     except OSError as fault:
         return [*found, error("file", f"cannot be read ({fault.strerror})", fault.filename or raw_dir)], None
+    except AqaError as fault:
+        return [*found, *from_refusal(fault, raw_dir)], None
     if videos is None:
         return _as_built(builder, raw_dir), None
+    labelled = {video.split for video in videos if video.score is not None}
     found += check_labels(
-        videos, score_range=builder.SCORE_RANGE, rule=builder.JUDGE_RULE, groups_apart=builder.GROUPS_APART
-    )
+        videos, score_range=builder.SCORE_RANGE, rule=builder.JUDGE_RULE, groups_apart=groups_apart(builder),
+        unlabelled=sorted({video.split for video in videos} - labelled),
+    )  # fmt: skip
     return found, videos
+
+
+def groups_apart(builder: VideoDatasetBuilder) -> bool:
+    """Whether the groups of test videos must be in no other split: not where a builder's option leak allows it."""
+    return builder.GROUPS_APART and builder.builder_config.options().get("leak") != "allow"
 
 
 def _as_built(builder: VideoDatasetBuilder, raw_dir: Path) -> list[Finding]:
@@ -78,8 +87,7 @@ def _as_built(builder: VideoDatasetBuilder, raw_dir: Path) -> list[Finding]:
         for split in builder.SPLITS:
             builder.video_specs(split)
     except AqaError as fault:
-        head, *lines = str(fault).split("\n  ")
-        return [error("line" if lines else "file", line, raw_dir) for line in lines or [head]]
+        return from_refusal(fault, raw_dir)
     return []
 
 

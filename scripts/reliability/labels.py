@@ -1,7 +1,8 @@
 """Damaged annotation files: is every fault found, with its file and row, and is a build refused in words?
 
-Small raw data in the layouts of MTL-AQA, PD4T and JIGSAWS get one to three faults: repeated, missing, unreadable and
-impossible entries, NaN, other encodings, empty and cut files, videos and patients on both sides of the test.
+Small raw data in the layouts of MTL-AQA, PD4T and JIGSAWS, and a folder of videos, get one to three faults: repeated,
+missing, unreadable and impossible entries, NaN, other encodings, empty and cut files, videos and patients on both sides
+of the test.
 """
 
 import copy
@@ -19,10 +20,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 import common
 import numpy as np
 
-from aqa_jax.check.findings import errors
+from aqa_jax.check.findings import errors, from_refusal
 from aqa_jax.check.raw import check_annotations
 from aqa_jax.data import build
-from aqa_jax.errors import AqaError
+from aqa_jax.errors import AqaError, DataError
 
 NAN = float("nan")
 SIZE = {"height": 16, "width": 16}
@@ -257,6 +258,51 @@ class Jigsaws:
         return [here]
 
 
+class Folder:
+    """Anybody's videos and a csv."""
+
+    builder, options = "folder", {"height": 16, "width": 16, "min_frames": 4}
+
+    def __init__(self, raw: Path, rng: Rng):
+        """Sixteen videos of eight subjects."""
+        self.header = ["id", "score", "subject", "split"]
+        self.rows = [
+            [f"video_{k:02d}", str(rng.integers(20, 90)), f"s{k // 2}", "train" if k < 10 else "test"]
+            for k in range(16)
+        ]
+        for row in self.rows:
+            link(raw, f"{row[0]}.mp4", "shared.mp4")
+        (raw / "shared.mp4").rename(raw / ".shared.mp4")
+        for row in self.rows:
+            (raw / f"{row[0]}.mp4").unlink()
+            (raw / f"{row[0]}.mp4").symlink_to(raw / ".shared.mp4")
+
+    def write(self, raw: Path) -> None:
+        """The csv."""
+        self.files(raw)[0].write_text("\n".join(",".join(cells) for cells in [self.header, *self.rows]) + "\n")
+
+    def files(self, raw: Path) -> list[Path]:
+        """The csv."""
+        return [raw / "labels.csv"]
+
+    def fault(self, rng: Rng, taken: set[int]) -> list[Expected]:
+        """Puts a fault where none is yet; rows count as a spreadsheet does, the header being the first."""
+        at = free(rng, 16, taken)
+        cells, here, kind = self.rows[at], Expected("*", at + 2), int(rng.integers(5))
+        if kind == 0:
+            cells[1] = pick(rng, "nan", "inf", "two", "1e999", "-", "7.5.1")
+        elif kind == 1:
+            cells[0] = pick(rng, "no_such", "../video_00", "video_0", "/etc/passwd")
+        elif kind == 2:
+            cells += ["more", "cells"]
+        elif kind == 3:
+            cells[3] = pick(rng, "both", "0", "tset")
+        else:
+            self.rows.append(list(cells))
+            here = Expected("*", len(self.rows) + 1)
+        return [here]
+
+
 def pick(rng: Rng, *values: Any) -> Any:
     """One of the values."""
     return values[int(rng.integers(len(values)))]
@@ -314,6 +360,7 @@ FAMILIES: list[Callable[[Path, Rng], Any]] = [
     lambda raw, rng: Pd4t(raw, rng, "frames"),
     lambda raw, rng: Jigsaws(raw, rng, "meta"),
     lambda raw, rng: Jigsaws(raw, rng, "pickle"),
+    Folder,
 ]
 
 
@@ -334,12 +381,20 @@ def try_one(number: int, seed: int, folder: Path) -> tuple[str, str]:
     else:
         family.write(raw)
         kind, expected = spoil(pick(rng, *family.files(raw)), rng)
+        if isinstance(family, Folder):  # It reads what spreadsheets write, UTF-16 too, and names the folder.
+            expected = [] if kind in ("cut", "other") else [Expected("*", None) for _ in expected]
     options = {"data_dir": folder / "data", "raw_dir": raw, "options": family.options}
-    found, _ = check_annotations(build.make_builder(family.builder, **options), raw)
+    try:
+        found, _ = check_annotations(build.make_builder(family.builder, **options), raw)
+    except DataError as fault:  # A folder's table says where its dataset is: it is read first.
+        found = from_refusal(fault, raw)
     places = {(Path(one.file).name, one.row) for one in found if one.level == "error"}
     files = {name for name, _ in places}
     for file, row in expected:
-        there = bool(places) if file == "*" else file in files if row is None else (file, row) in places
+        if file == "*":
+            there = bool(places) if row is None else row in {place for _, place in places}
+        else:
+            there = file in files if row is None else (file, row) in places
         if not there:
             return "missed", f"{number}: {type(family).__name__} {kind}: {file} row {row}: {sorted(map(str, found))}"
     if not expected and errors(found):

@@ -103,6 +103,18 @@ def test_a_build_refuses_an_image_that_is_damaged_inside(tmp_path, capfd):
     assert "heard" in capfd.readouterr().err
 
 
+def test_a_folder_of_videos(tmp_path):
+    raw = tmp_path / "raw"
+    shutil.copytree(REPO / "data_builders" / "folder" / "dummy_data", raw)
+    maker = build.make_builder("folder", data_dir=tmp_path, raw_dir=raw)
+    found, videos = check_raw(maker, raw)
+    assert (found, videos) == ([], 6)
+    path = raw / "videos" / "knot_03.mp4"
+    path.write_bytes(path.read_bytes()[:1000])
+    found, _ = check_raw(build.make_builder("folder", data_dir=tmp_path, raw_dir=raw), raw)
+    assert [(one.level, one.kind, one.row, one.id) for one in found] == [("error", "video", 4, "knot_03")]
+
+
 def test_the_published_annotations_have_no_error(tmp_path):
     shutil.copytree(REAL, tmp_path / "info")
     (tmp_path / "frames").mkdir()
@@ -115,7 +127,7 @@ def test_the_published_annotations_have_no_error(tmp_path):
     assert kinds.count(("warning", "judges")) == 28
 
 
-@pytest.mark.parametrize(("name", "cases"), [("labels", 20), ("jpegs", 40)])
+@pytest.mark.parametrize(("name", "cases"), [("labels", 24), ("jpegs", 40)])
 def test_rows_of_the_reliability_table(tmp_path, capsys, name, cases):
     script = runpy.run_path(str(REPO / "scripts" / "reliability" / f"{name}.py"))
     assert script["main"](["--n", str(cases), "--output", str(tmp_path / "out.json")]) == 0, capsys.readouterr().out
