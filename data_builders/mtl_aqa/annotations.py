@@ -33,6 +33,7 @@ CORRECTED_JUDGES = {((4, 49), 3): (45.0, 4.5)}
 # A published score may be rounded; the slack keeps float error from deciding at exactly .05.
 SCORE_TOLERANCE = 0.05 + 1e-6
 WINDOW = 103
+PANEL = 7
 SCORE_RANGE = (0.0, 104.5)
 WHOLE_NUMBERS = ("start_frame", "end_frame", "position", "armstand", "rotation_type", "ss_no", "tw_no")
 NEEDED = ("final_score", "difficulty", *WHOLE_NUMBERS)
@@ -225,6 +226,10 @@ def _check_values(dives: dict[Key, dict[str, Any]], path: Path, require_judges: 
             f"and the option require_judges is set; use {FILES[1]} (MUSDL) or {FILES[0]} (CoRe)"
         )
     refuse(
+        f"there are not {PANEL} judges",
+        [k for k, dive in dives.items() if dive["judge_scores"] and len(dive["judge_scores"]) != PANEL],
+    )
+    refuse(
         "a judge is outside 0-10",
         [k for k, dive in dives.items() if not all(0 <= judge <= 10 for judge in dive["judge_scores"])],
     )
@@ -247,7 +252,7 @@ def _inconsistent(dives: dict[Key, dict[str, Any]], where: dict[Key, str]) -> li
     found = []
     for key in sorted(dives):
         dive = dives[key]
-        if len(dive["judge_scores"]) == 7:
+        if len(dive["judge_scores"]) == PANEL:
             expected = sum(sorted(dive["judge_scores"])[2:5]) * dive["difficulty"]
             if abs(expected - dive["final_score"]) > SCORE_TOLERANCE:
                 found.append(

@@ -7,9 +7,11 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from aqa_jax.data.build import build, builder_class, make_config
+from aqa_jax.data.builder import make_table
 from aqa_jax.data.video_store import VideoStore
 from aqa_jax.errors import ConfigError, DataError
 
@@ -87,6 +89,16 @@ def test_bad_videos_stop_the_build_and_leave_nothing(tmp_path, fault, message):
     with pytest.raises(DataError, match=message):
         build(TOY, data_dir=tmp_path, options={"fault": fault}, workers=0)
     assert not list(tmp_path.rglob("*array_record*")) and not list(tmp_path.rglob("incomplete*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("difficulty", float("nan")), ("judges", [8.0, float("inf")]), ("judges", np.array([np.nan]))]
+)
+def test_numbers_that_are_none_are_not_stored_as_unknown(name, value):
+    row = {"id": "a", "group": "g", "score": 1.0, "difficulty": None, "judges": [], "eval_start": 0, "split": "train"}
+    assert make_table([row])["difficulty"] == [None]
+    with pytest.raises(DataError, match=f"{name} not a number for: b"):
+        make_table([row, {**row, "id": "b", name: value}])
 
 
 @pytest.mark.parametrize("limit", [20_000, 330_000])
