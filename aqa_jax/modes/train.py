@@ -21,7 +21,10 @@ def run(request: Request) -> int:
     if jax.process_index() > 0:
         return 0
     print(final.summary(content))
-    if config.predict.samples:
+    if config.predict.samples and jax.process_count() > 1:
+        # A checkpoint is restored by all hosts or by none, and the others are done.
+        print("config.predict.samples: several hosts score no files; --mode predict on one of them does.")
+    elif config.predict.samples:
         _score_samples(request)
     print(f"Results: {workdir / 'evaluation'}")
     return 0
