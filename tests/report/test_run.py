@@ -167,6 +167,20 @@ def test_another_dataset_gives_no_pictures(run):
     assert "is not the one that was evaluated" in found["without"]
 
 
+def test_a_pretraining_s_report_has_its_own_figures(tmp_path, store):
+    config = dataclasses.replace(write_run(tmp_path, store), task="vspp")
+    path = tmp_path / "evaluation" / "metrics.json"
+    content = json.loads(path.read_text())
+    figures = {"num_examples": 20, "loss": 2.13, "pace_accuracy": 0.55, "paces": [1, 2], "confidence": {}}
+    selections = {"last": {"step": 12, "meaning": "the last step", "test": figures}}
+    write_json(path, content | {"metrics": figures, "all_selections": selections})
+    (tmp_path / "evaluation" / "predictions.csv").unlink()
+    page = check_report(run_report(tmp_path, config))
+    assert "vspp on synthetic_dives" in page.text and page.text.count("0.550") == 3
+    for words in ("Worst cases", "Beside cheap controls", "bootstrap over videos"):
+        assert words not in page.text
+
+
 def test_figures_of_unknown_name_are_shown_as_they_are():
     (row,) = figure_rows({"pace_accuracy": 0.5, "undefined": {}, "coverage_50": 0.4, "flag": True})
     assert row["name"] == "pace accuracy" and row["value"] == "0.500" and row["headline"]
