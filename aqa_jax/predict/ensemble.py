@@ -65,9 +65,10 @@ class EnsembleScorer:
     def trained_on(self) -> dict[str, Any]:
         """The first run's, with the range of all their scores, and as many of these as one run has on average."""
         ranges = np.array([member.trained_on["score_range"] for member in self.members])
-        scores = [member.trained_on.get("scores") for member in self.members]
+        scores = [known for member in self.members if (known := member.trained_on.get("scores"))]
         # Most videos are in several runs: taken all together, they would be counted several times.
-        thinned = np.sort(np.concatenate(scores))[:: len(scores)].tolist() if all(scores) else None
+        all_know = len(scores) == len(self.members)
+        thinned = np.sort(np.concatenate(scores))[:: len(scores)].tolist() if all_know else None
         span = [float(ranges.min()), float(ranges.max())]
         return {**self.members[0].trained_on, "score_range": span, "scores": thinned}
 
