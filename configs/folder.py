@@ -55,6 +55,7 @@ def get_config(size: str = "small") -> ConfigDict:
 def videos(config: ConfigDict, size: str) -> ConfigDict:
     """``config`` for the folder, with the backbone and the pictures that ``size`` says."""
     config.data.builder = "folder"
+    config.data.options = ""
     config.data.random_crop = True
     config.model.dialect = "pecop"
     if size == "small":
