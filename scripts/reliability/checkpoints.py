@@ -132,7 +132,7 @@ BAD = ("silent loads", "not noticed", "wrong step", "passed over without a word"
 def main() -> int:
     """Runs it."""
     given = common.options(__doc__ or "", 1000).parse_args()
-    from absl import flags
+    from absl import flags, logging
 
     from aqa_jax import config as config_lib
     from aqa_jax.train import state as states
@@ -141,6 +141,7 @@ def main() -> int:
     from aqa_jax.train.run import Run
 
     flags.FLAGS.mark_as_parsed()
+    logging.set_verbosity(logging.ERROR)
     draw, counts, started = random.Random(given.seed), Counter[str](), time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

@@ -95,9 +95,9 @@ def strike(case: Case, folder: Path) -> None:
 
 def mend(case: Case, folder: Path) -> None:
     """Takes the fault back."""
-    (folder / "filler").unlink(missing_ok=True)
     if case.what == "read-only":
         mount("remount,rw", folder)
+    (folder / "filler").unlink(missing_ok=True)
     if case.what == "vanished":
         shutil.rmtree(folder / "run", ignore_errors=True)
         (folder / "run_elsewhere").rename(folder / "run")
