@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aqa_jax import config as config_lib
 from aqa_jax.data.build import build, builder_class, make_config
 from aqa_jax.data.decode import write_video
 from aqa_jax.data.sampling import ClipWindow
 from aqa_jax.data.video_store import VideoStore
 from aqa_jax.errors import ConfigError, DataError
 from aqa_jax.predict.video_clips import choose_frames
+from configs import folder as folder_config
+from configs import folder_pecop
 
 DUMMY = Path(__file__).parents[2] / "data_builders" / "folder" / "dummy_data"
 DAMAGED = Path(__file__).parents[1] / "data" / "videos" / "corrupted.mp4"
@@ -239,3 +242,18 @@ def test_impossible_options(tmp_path, options, said):
     with pytest.raises(ConfigError, match=said):
         read(DUMMY, tmp_path, **options)
     assert make_config(builder_class("folder"), {}).options()["side"] == 256
+
+
+@pytest.mark.parametrize("size", folder_config.SIZES)
+def test_the_configs_fit_each_other_and_what_is_stored(size):
+    score, pretrain = (config_lib.resolve(module.get_config(size)) for module in (folder_config, folder_pecop))
+    least = builder_class("folder").BUILDER_CONFIGS[0].options()["min_frames"]
+    assert score.data.window == least and pretrain.data.clip_length <= least
+    assert config_lib.all_options(score.data) == config_lib.all_options(pretrain.data)
+    for key in ("builder", "crop", "normalisation"):
+        assert getattr(score.data, key) == getattr(pretrain.data, key)
+    for key in ("dialect", "width", "weights"):
+        assert getattr(score.model, key) == getattr(pretrain.model, key)
+    assert (pretrain.data.training_split, score.data.training_split) == ("all", "train")
+    with pytest.raises(ConfigError, match="'tiny'; this config knows small, i3d"):
+        folder_config.get_config("tiny")
