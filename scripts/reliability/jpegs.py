@@ -143,7 +143,7 @@ class Raw:
     def case(self, rng: Rng, through_build: bool) -> str:
         """What came of one mutated image."""
         data = mutated(self.jpegs[0], rng)
-        results = []
+        results: list[np.ndarray | None] = []
         with listening(self.said) as said, contextlib.redirect_stderr(io.StringIO()):
             for other in self.jpegs:  # What was decoded before must not matter.
                 decode_jpeg(other, "another")
