@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aqa_jax.config_keys import ReportConfig
-from aqa_jax.errors import ConfigError
+from aqa_jax.errors import ConfigError, DecodeError
 from aqa_jax.files import write_json
 from aqa_jax.predict.ensemble import EnsembleScorer
 from aqa_jax.predict.playable import MPEG4, write_playable
@@ -160,7 +160,11 @@ class VideoExtras:
         at = np.linspace(0, length - 1, min(_STILLS, length)).round().astype(int)
         chosen = {"best": why.best, "worst": why.worst}
         numbers = np.concatenate([why.frames[segment][at] for segment in chosen.values()])
-        shown = np.asarray(sandbox.call(annotate.stills, path, numbers, _STILL_BOX))
+        shown = sandbox.call(annotate.stills, path, numbers, _STILL_BOX)
+        # From a process that the file may have taken over.
+        right = isinstance(shown, np.ndarray) and shown.dtype == np.uint8 and shown.ndim == 4
+        if not right or len(shown) != len(numbers) or shown.shape[3] != 3 or max(shown.shape) > max(_STILL_BOX):
+            raise DecodeError(f"{path}: the decoding process sent something else than pictures: the file is hostile")
         made = []
         for k, (name, segment) in enumerate(chosen.items()):
             effect = why.occlusion[segment]
@@ -185,7 +189,7 @@ class VideoExtras:
         step = float(np.median(np.diff(why.frames, axis=1))) if why.frames.shape[1] > 1 else 1.0
         rate = float(np.clip((row["fps"] or 25.0) / max(step, 1.0), 4.0, 60.0))
         scale = max(1, round(_WHY_SIDE / max(drawn.shape[2:4])))
-        size = (drawn.shape[3] * scale, drawn.shape[2] * scale)
+        size = (drawn.shape[3] * scale // 2 * 2, drawn.shape[2] * scale // 2 * 2)
         large = (cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC) for clip in drawn for frame in clip)
         self._codecs.add(write_playable(folder / "why.mp4", large, rate))
         return [folder / "why.json", folder / "why.mp4"]

@@ -11,6 +11,7 @@ from aqa_jax.errors import DecodeError
 from aqa_jax.predict.sandbox import Sandbox
 
 _MAX_RATE = 1000.0
+_MAX_SIDE = 2**16
 
 
 @dataclass(frozen=True)
@@ -34,17 +35,19 @@ def read_facts(path: str | os.PathLike[str], sandbox: Sandbox | None = None) -> 
     """Opens the file in the ``sandbox``, or in this process.
 
     Raises:
-      DecodeError: it is no video.
+      DecodeError: it is no video, or answers nonsense.
     """
     read: dict[str, Any] = _read(path) if sandbox is None else sandbox.call(_read, path)
     try:
         fps, codec, width, height = float(read["fps"]), str(read["codec"]), int(read["width"]), int(read["height"])
+        if not (0 <= width <= _MAX_SIDE and 0 <= height <= _MAX_SIDE):
+            raise ValueError(f"frames of {width} x {height} pixels")
     except (KeyError, TypeError, ValueError, OverflowError):
         raise DecodeError(f"{path}: the decoding process sent no facts: the file is hostile") from None
     return Facts(
         fps=fps if math.isfinite(fps) and 0 < fps <= _MAX_RATE else None,
-        width=max(width, 0),
-        height=max(height, 0),
+        width=width,
+        height=height,
         codec=codec[:4] if codec.isascii() and codec.isprintable() else "",
     )
 
