@@ -14,6 +14,7 @@ import numpy as np
 
 from aqa_jax.errors import DataError, RunError, StorageError
 
+_MAX_TEXT_BYTES = 2**28
 # A spreadsheet runs a cell that starts with one of these as a formula. The apostrophe marks an escaped cell,
 # so it must be escaped itself.
 _ESCAPED_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
@@ -80,10 +81,11 @@ def read_json(path: str | os.PathLike[str], schema: str) -> dict[str, Any]:
       DataError: the file is missing, is not JSON, or has another schema.
     """
     try:
+        _check_size(path)
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{path} does not exist") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not JSON: {error}") from error
     found = content.get("schema") if isinstance(content, dict) else None
     if found != schema:
@@ -110,6 +112,7 @@ def read_csv(path: str | os.PathLike[str]) -> dict[str, list[str]]:
       DataError: the file is missing, empty, or a line has another number of cells than the header.
     """
     try:
+        _check_size(path)
         with open(path, newline="", encoding="utf-8") as file:
             lines = list(csv.reader(file))
     except FileNotFoundError:
@@ -123,6 +126,12 @@ def read_csv(path: str | os.PathLike[str]) -> dict[str, list[str]]:
         if len(row) != len(header):
             raise DataError(f"{path}, row {number}: {len(row)} cells under a header of {len(header)}")
     return {name: [row[i] for row in rows] for i, name in enumerate(header)}
+
+
+def _check_size(path: str | os.PathLike[str]) -> None:
+    """Text is read whole: what cannot be a table of ours is not."""
+    if os.path.getsize(path) > _MAX_TEXT_BYTES:
+        raise DataError(f"{path} is larger than {_MAX_TEXT_BYTES} bytes, which no table or description here is")
 
 
 def _cell(value: Any) -> str:

@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from aqa_jax import safe_pickle
-from aqa_jax.errors import AqaError, UnsafePickleError, WeightsError
-from aqa_jax.files import read_csv
+from aqa_jax.errors import AqaError, DataError, UnsafePickleError, WeightsError
+from aqa_jax.files import read_csv, read_json
 from aqa_jax.weights import read_adapter, read_safetensors
 from aqa_jax.weights.source import load_source
 from aqa_jax.weights.tf_checkpoint import read_checkpoint
@@ -53,6 +53,20 @@ def test_forgeries_are_typed_errors_or_plain_arrays(kind, tmp_path, monkeypatch)
     tracemalloc.stop()
     assert outcomes <= {"read", "WeightsError", "PickleError", "UnsafePickleError"} and outcomes != {"read"}
     assert peak < 2**26
+
+
+@pytest.mark.parametrize("read", [read_csv, lambda path: read_json(path, "any")])
+def test_text_of_32_gib_is_refused_unread(read, tmp_path):
+    (tmp_path / "a").touch()
+    os.truncate(tmp_path / "a", 32 * 2**30)
+    with pytest.raises(DataError, match="larger than"):
+        read(tmp_path / "a")
+
+
+def test_json_that_is_nested_without_end_is_a_typed_error(tmp_path):
+    (tmp_path / "a.json").write_text("[" * 100_000)
+    with pytest.raises(DataError, match="is not JSON"):
+        read_json(tmp_path / "a.json", "any")
 
 
 @pytest.mark.parametrize("name", ["a.pth", "legacy.pth", "a.safetensors", "m.index", "a.pkl"])
