@@ -14,6 +14,7 @@ adversarial attacks") use channel means of all layers for that reason.
 import dataclasses
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,7 @@ def read(path: str | os.PathLike[str]) -> tuple[Familiarity, dict[str, Any]]:
     try:
         with np.load(path, allow_pickle=False) as file:
             content = {name: file[name] if file[name].ndim else file[name].item() for name in file.files}
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, KeyError, MemoryError, zlib.error, zipfile.BadZipFile) as error:
         raise DataError(f"{path} is damaged: {error}. --mode evaluate writes it again") from None
     if content.pop("schema", None) != SCHEMA:
         raise DataError(f"{path} is no {SCHEMA} file. --mode evaluate writes it again")
