@@ -49,12 +49,15 @@ def run(request: Request) -> int:
         decode_mb=settings.decode_mb, resume=settings.resume, extras=shown,
     )  # fmt: skip
     for row in report.rows:
-        note = "  (outside the training scores)" if row["out_of_training_range"] else ""
-        note += "  (unlike the training videos: do not trust it)" if row["unfamiliar"] else ""
-        note += f"  (damaged: {row['damage']})" if row["damage"] else ""
-        print(printable(f"{row['file']}: {row['score']:.2f} ± {row['sigma']:.2f}{note}"))
-        if row.get("extras_error"):
-            print(printable(f"{row['file']}: {row['extras_error']}"))
+        notes = [
+            *(["outside the training scores"] if row["out_of_training_range"] else []),
+            *(["unlike the training videos: do not trust it"] if row["unfamiliar"] else []),
+            *([f"damaged: {row['damage']}"] if row["damage"] else []),
+            *([row["extras_error"]] if row.get("extras_error") else []),
+        ]
+        told = f"{row['score']:.2f} ± {row['sigma']:.2f}  (90 %: {row['low90']:.2f} to {row['high90']:.2f})"
+        # A name, like a message, may hold what a terminal acts on.
+        print(printable(f"{row['file']}: {told}" + "".join(f"  ({note})" for note in notes)))
     for file, error in report.errors.items():
         print(printable(error if error.startswith(file) else f"{file}: {error}"))
     if report.check is not None:
