@@ -53,7 +53,8 @@ class Watched:
 
     def picture(self, page: Any, path: Path, height: int) -> None:
         """Keeps the upper part of the whole page as a small PNG."""
-        page.wait_for_function("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
+        # Fails where a picture is broken.
+        page.evaluate("Promise.all([...document.images].map((image) => image.decode()))")
         page.wait_for_timeout(_ANIMATED_MS)
         if page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
             self.problems.append(f"{path.name}: wider than the window")

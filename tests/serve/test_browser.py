@@ -19,6 +19,12 @@ CHROMIUM = os.environ.get("AQA_CHROMIUM") or next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
 
+DROP = """() => {
+  const dataTransfer = new DataTransfer();
+  dataTransfer.items.add(new File([new Uint8Array(9)], "dropped.mp4"));
+  document.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
+}"""
+
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is found; AQA_CHROMIUM may name one")
 def test_drop_a_video_see_its_score_save_its_report(serve, tmp_path, monkeypatch):
@@ -45,8 +51,8 @@ def test_drop_a_video_see_its_score_save_its_report(serve, tmp_path, monkeypatch
         assert page.inner_text("#result h1") == "<b>good.avi"
         assert float(page.inner_text("#result .score strong")) == pytest.approx(180, abs=8)
         assert page.inner_text("#result .intervals dd >> nth=0").count(" to ") == 1
-        whole = "[...document.images].every((image) => image.complete && image.naturalWidth > 0)"
-        page.wait_for_function(whole)
+        whole = "Promise.all([...document.images].map((image) => image.decode())).then(() => true)"
+        assert page.evaluate(whole)
         assert page.evaluate("document.images.length") >= 8
         fits = "document.documentElement.scrollWidth <= window.innerWidth"
         assert page.evaluate(fits)
@@ -58,8 +64,10 @@ def test_drop_a_video_see_its_score_save_its_report(serve, tmp_path, monkeypatch
             page.set_input_files("#file", path)
             page.wait_for_selector("#error:not([hidden])")
             assert words in page.inner_text("#error") and page.query_selector("#result main") is None
+        page.evaluate(DROP)
+        page.wait_for_selector("#error:has-text('dropped.mp4')")
         page.goto(report.as_uri())
-        page.wait_for_function(whole)
+        assert page.evaluate(whole)
         assert page.inner_text("h1") == "<b>good.avi" and page.evaluate(fits)
         browser.close()
     assert told == []
