@@ -183,3 +183,22 @@ def test_frames_are_bounded_before_they_are_decoded(tmp_path, monkeypatch):
     monkeypatch.setattr(decode, "_MAX_PIXELS", 100)
     with pytest.raises(DecodeError, match=r"a\.avi: frames of \d+ x \d+ pixels; at most 100"):
         decode.count_frames(tmp_path / "a.avi")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [
+        ("mkv", "VP80"), ("webm", "VP80"), ("mov", "mp4v"), ("m4v", "mp4v"), ("3gp", "mp4v"), ("ts", "mp4v"),
+        ("mts", "mpg2"), ("mpg", "PIM1"), ("mxf", "mpg2"), ("flv", "FLV1"), ("wmv", "WMV2"), ("avi", "XVID"),
+    ],
+)  # fmt: skip
+def test_the_containers_of_cameras_are_read(suffix, codec, tmp_path):
+    path = tmp_path / f"a.{suffix}"
+    writer = decode.cv2.VideoWriter(
+        str(path), decode.cv2.CAP_FFMPEG, decode.cv2.VideoWriter.fourcc(*codec), 25, (64, 48)
+    )
+    assert writer.isOpened()
+    for _ in range(6):
+        writer.write(picture()[:48, :64])
+    writer.release()
+    assert decode.count_frames(path) == 6
