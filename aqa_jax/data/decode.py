@@ -50,6 +50,8 @@ Box = tuple[int, int, int, int]  # top, left, height, width in pixels
 _MISSING_SHARE = 0.05
 _MISSING_FRAMES = 3
 _MAX_PIXELS = 64 * 1024 * 1024
+_MAX_IMAGE_BYTES = 64 * 1024 * 1024
+_IMAGES = (b"\xff\xd8", b"\x89PNG\r\n")
 
 
 def decode_jpeg(data: bytes | memoryview, what: str) -> np.ndarray:
@@ -73,13 +75,22 @@ def _decode(data: bytes | memoryview, what: str) -> np.ndarray:
 
 
 def read_image(path: PathLike) -> np.ndarray:
-    """Read an image file (a JPEG with `decode_jpeg`, or anything OpenCV reads) to uint8 RGB [H, W, 3]."""
+    """Read an image file (a JPEG with `decode_jpeg`, or a PNG) to uint8 RGB [H, W, 3].
+
+    Raises:
+      DecodeError: the file is missing, empty, larger than 64 MiB, of another kind, or damaged.
+    """
     try:
+        if os.path.getsize(path) > _MAX_IMAGE_BYTES:
+            raise DecodeError(f"{path}: larger than {_MAX_IMAGE_BYTES} bytes, which no frame is")
         data = Path(path).read_bytes()
     except OSError as error:
         raise DecodeError(f"{path}: {error.strerror}") from error
     if not data:
         raise DecodeError(f"{path}: the file is empty")
+    # OpenCV has readers of a dozen more kinds, which nobody stores frames in.
+    if not data.startswith(_IMAGES):
+        raise DecodeError(f"{path}: not a JPEG or PNG image")
     return decode_jpeg(data, str(path)) if Path(path).suffix.lower() in (".jpg", ".jpeg") else _decode(data, str(path))
 
 

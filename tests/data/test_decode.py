@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import cv2
@@ -58,7 +59,17 @@ def test_read_image(tmp_path):
     np.testing.assert_array_equal(decode.read_image(tmp_path / "a.png"), picture())
     np.testing.assert_array_equal(decode.read_image(tmp_path / "a.jpg"), decode.decode_jpeg(jpeg(picture()), ""))
     (tmp_path / "empty.jpg").touch()
-    for name, message in (("none.jpg", "No such file"), ("empty.jpg", "is empty")):
+    (tmp_path / "page.png").write_bytes(b"<svg>")
+    cv2.imwrite(str(tmp_path / "scan.tiff"), picture())
+    (tmp_path / "huge.png").touch()
+    os.truncate(tmp_path / "huge.png", 32 * 2**30)
+    for name, message in (
+        ("none.jpg", "No such file"),
+        ("empty.jpg", "is empty"),
+        ("page.png", "not a JPEG"),
+        ("scan.tiff", "not a JPEG or PNG"),
+        ("huge.png", "larger than"),
+    ):
         with pytest.raises(DecodeError, match=f"{name}: .*{message}"):
             decode.read_image(tmp_path / name)
 
