@@ -274,7 +274,8 @@ class Checkpoints:
             raise CheckpointError(
                 f"{self.directory / str(step)} does not fit this model, {len(problems)} differences: "
                 + "; ".join(sorted(problems)[:5])
-                + ". Was config.model, config.head or config.optimizer changed since?"
+                + ". Was config.model, config.head or config.optimizer changed since? "
+                "The run's own keys are in its config.json."
             )
 
     def _check_whole(self, step: int, *parts: str) -> None:
