@@ -1,5 +1,6 @@
 """What is drawn on a video's own frames: runs in the sandbox, where nothing but OpenCV and numpy is needed."""
 
+import math
 import os
 from collections.abc import Iterator
 
@@ -10,10 +11,12 @@ from aqa_jax.data.decode import cv2
 from aqa_jax.predict.playable import write_playable
 
 MAX_FRAMES = 1800
-"""Of an annotated video; of a longer one every second, third, … frame is shown, in its own time."""
+"""Of an annotated video; of a longer or faster one every second, third, … frame is shown, in its own time."""
 _BACKGROUND = 24
 _CURSOR = (40, 40, 40)
 _RATE = 25.0
+# Sixty a second double the file and show nothing more; 30.3 or the like are thirty.
+_MAX_RATE = 31.0
 
 
 def fitted(height: int, width: int, box: tuple[int, int]) -> tuple[int, int]:
@@ -51,7 +54,7 @@ def annotate(
     Raises:
       DecodeError: the video is damaged, or cannot be written.
     """
-    step = -(-num_frames // MAX_FRAMES)
+    step = max(-(-num_frames // MAX_FRAMES), math.ceil((fps or _RATE) / _MAX_RATE), 1)
     first, last, top, bottom = span
 
     def drawn() -> Iterator[np.ndarray]:

@@ -128,13 +128,14 @@ def test_one_segment_alone_is_neither_best_nor_worst(tmp_path):
     assert decode.read_image(tmp_path / "a.png").std() > 10
 
 
-def test_a_long_video_is_thinned_in_its_own_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(annotate, "MAX_FRAMES", 10)
-    decode.write_video(tmp_path / "long.avi", [np.full((32, 48, 3), 8 * i, np.uint8) for i in range(25)], fps=30)
+@pytest.mark.parametrize(("most", "rate"), [(10, 30.0), (1000, 90.0)])
+def test_a_long_or_fast_video_is_thinned_in_its_own_time(tmp_path, monkeypatch, most, rate):
+    monkeypatch.setattr(annotate, "MAX_FRAMES", most)
+    decode.write_video(tmp_path / "long.avi", [np.full((32, 48, 3), 8 * i, np.uint8) for i in range(25)], fps=rate)
     panel = np.full((20, 96, 3), 255, np.uint8)
-    annotate.annotate(tmp_path / "long.avi", tmp_path / "a.mp4", panel, (10.0, 90.0, 2, 18), 25, (64, 96), 30.0)
+    annotate.annotate(tmp_path / "long.avi", tmp_path / "a.mp4", panel, (10.0, 90.0, 2, 18), 25, (64, 96), rate)
     capture = decode.cv2.VideoCapture(str(tmp_path / "a.mp4"))
-    assert capture.get(decode.cv2.CAP_PROP_FPS) == pytest.approx(10)
+    assert capture.get(decode.cv2.CAP_PROP_FPS) == pytest.approx(rate / 3)
     shown = [frame[:64].mean() for frame in decode.iterate_frames(tmp_path / "a.mp4")]
     np.testing.assert_allclose(shown, [8 * i for i in range(0, 25, 3)], atol=8)
 
