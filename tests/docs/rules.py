@@ -22,9 +22,9 @@ SCRIPTS: dict[str, list[str]] = {
     "scripts/pecop_study.py": ["--seeds", "2", "--jobs", "1", "--arms", "pecop"],
     "scripts/render_folder.py": ["--videos", "20", "--unlabelled", "8"],
     "scripts/quickstart_study.py": ["--seeds", "1"],
-    "scripts/render_folder.py": ["--videos", "16", "--unlabelled", "4"],
     "scripts/uncertainty_study.py": ["--heads", "dae_mt"],
     "scripts/unfamiliar.py": ["--limit", "8"],
+    "scripts/why_study.py": [],
     "benchmarks/step.py": ["--rounds", "1", "--no-cold", "--steps", "score", "--out", "step.json"],
     "benchmarks/predict.py": ["--out", "predict.json"],
     "benchmarks/input.py": ["--videos", "2", "--rounds", "1", "--size", "48x64", "--out", "input.json"],
@@ -79,7 +79,10 @@ MADE_BEFORE = {
     "--workdir runs/one_layer",
     "runs/pretrained": "python run.py --config configs/pecop_pd4t_finger.py --config.data.raw_dir=PD4T "
     "--config.model.weights=model_rgb.pth --workdir runs/pretrained",
-    "runs/jigsaws_musdl_knot_tying": "python run.py --config configs/jigsaws_musdl.py --config.data.raw_dir=JIGSAWS "
-    "--config.data.options=task=Knot_Tying --config.model.weights=rgb_i3d_pretrained.pt --mode crossval "
-    "--config.crossval.protocol=fourfold --workdir runs/jigsaws_musdl_knot_tying",
+}
+MADE_BEFORE |= {
+    f"runs/jigsaws_{head}_knot_tying": f"python run.py --config configs/jigsaws_{head}.py --mode crossval "
+    "--config.data.raw_dir=JIGSAWS --config.data.options=task=Knot_Tying --config.crossval.protocol=fourfold "
+    f"--config.model.weights=rgb_i3d_pretrained.pt --workdir runs/jigsaws_{head}_knot_tying"
+    for head in ("usdl", "musdl")
 }
