@@ -40,10 +40,3 @@ def test_the_head_of_the_page_on_extending():
     predicted = trained.distribution(trained(features), batch)
     assert predicted.mean.shape == predicted.sigma.shape == (64,)
     assert abs(float(predicted.mean.mean()) - 50) < 5
-
-
-def test_every_page_that_is_linked_exists():
-    pages = [*DOCS.glob("*.md"), DOCS.parent / "README.md", DOCS.parent / "CONTRIBUTING.md"]
-    for page in pages:
-        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"
