@@ -25,7 +25,7 @@ from PIL import Image
 ROOT = Path(__file__).parents[1]
 MAX_BYTES = 190_000
 # Width in CSS pixels, device pixels for each, height that is kept.
-SIZES = {"": (1000, 1.0, 1500), "_phone": (390, 1.5, 2250)}
+SIZES = {"": (1000, 1.0, 1960), "_phone": (390, 1.5, 2250)}
 _ANIMATED_MS = 900
 
 
@@ -120,7 +120,7 @@ def main() -> int:
             with page.expect_download() as download:
                 page.click("#report")
             download.value.save_as(saved)
-            watched.picture(page, given.output / f"serve{suffix}.png", round(0.75 * height))
+            watched.picture(page, given.output / f"serve{suffix}.png", round(0.6 * height))
             page = watched.open(saved.as_uri(), width, scale)
             watched.picture(page, given.output / f"report_video{suffix}.png", height)
         page = watched.open(report.as_uri(), *SIZES[""][:2])
