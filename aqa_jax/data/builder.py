@@ -26,7 +26,7 @@ from tqdm import tqdm
 from aqa_jax.check.findings import Finding, Video
 from aqa_jax.data.encode import FrameFormat, Renderer
 from aqa_jax.data.render_pool import RenderPool
-from aqa_jax.data.video_store import Fingerprint, RecordWriter, Table
+from aqa_jax.data.video_store import METADATA_DIGEST, Fingerprint, RecordWriter, Table, metadata_digest
 from aqa_jax.errors import ConfigError, DataError
 
 REQUIRED_COLUMNS = ("id", "group", "score", "difficulty", "judges", "eval_start")
@@ -169,6 +169,11 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
             for stale in final.parent.glob(f"incomplete.*_{final.name}"):
                 shutil.rmtree(stale)
             super().download_and_prepare(**kwargs)
+
+    def _download_and_prepare(self, **kwargs: Any) -> None:
+        """Builds; what a subclass adds to the metadata afterwards is part of what may not change later."""
+        super()._download_and_prepare(**kwargs)
+        self.info.metadata[METADATA_DIGEST] = metadata_digest(self.info.metadata)
 
     def _generate_splits(self, dl_manager: Any, download_config: Any) -> list[tfds.core.SplitInfo]:
         if download_config.max_examples_per_split:

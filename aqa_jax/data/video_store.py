@@ -114,7 +114,10 @@ class Fingerprint:
 
     def result(self, table: Table) -> str:
         """Hex digest."""
-        return _joined(table, {split: digest.digest() for split, digest in self._splits.items()})
+        whole = hashlib.sha256(json.dumps(table, sort_keys=True).encode())
+        for split in sorted(self._splits):
+            whole.update(split.encode() + self._splits[split].digest())
+        return whole.hexdigest()
 
     def checksums(self) -> dict[str, dict[str, str]]:
         """Of every split: `sha256` of its records, hexadecimal, and `crc32` of each, little-endian in base 64."""
@@ -127,11 +130,14 @@ class Fingerprint:
         }
 
 
-def _joined(table: Table, splits: Mapping[str, bytes]) -> str:
-    whole = hashlib.sha256(json.dumps(table, sort_keys=True).encode())
-    for split in sorted(splits):
-        whole.update(split.encode() + splits[split])
-    return whole.hexdigest()
+METADATA_DIGEST = "metadata_sha256"
+"""The metadata's entry that tells whether the others are what was built."""
+
+
+def metadata_digest(metadata: Mapping[str, Any]) -> str:
+    """sha256 of all entries but that of the digest itself, hexadecimal."""
+    others = {name: value for name, value in metadata.items() if name != METADATA_DIGEST}
+    return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
 
 
 class VideoTable:
@@ -226,7 +232,8 @@ class VideoStore:
         try:
             store = cls(path, json.loads((path / "metadata.json").read_text(encoding="utf-8")))
             shards = [shard for split in store.metadata["shards"].values() for shard in split]
-            whole = store._table_is_what_was_built()
+            # Datasets of earlier versions have no digest.
+            whole = store.metadata.get(METADATA_DIGEST) in (None, metadata_digest(store.metadata))
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError, DataError) as error:
             raise DataError(f"{path}/metadata.json cannot be read ({error}): remove {path} and {advice}") from error
         if not whole:
@@ -242,15 +249,6 @@ class VideoStore:
     def fingerprint(self) -> str:
         """Hex digest of everything stored, as the builder computed it."""
         return self.metadata["fingerprint"]
-
-    def _table_is_what_was_built(self) -> bool:
-        """Whether table and checksums give the fingerprint; datasets of earlier versions have no checksums."""
-        sums: dict[str, Any] = self.metadata.get("checksums", {})
-        splits = {split: bytes.fromhex(some["sha256"]) for split, some in sums.items()}
-        lengths = {split: len(crcs) for split, crcs in self._crcs.items()}
-        if sums and lengths != {split: int(ends[-1]) for split, ends in self._ends.items()}:
-            return False
-        return not sums or _joined(self.metadata["table"], splits) == self.fingerprint
 
     def verify(self) -> None:
         """Read everything again and compare with the fingerprint; DataError when a byte has changed."""

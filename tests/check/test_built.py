@@ -51,7 +51,10 @@ def rewritten(store, folder, change):
         for record in some:
             writer.write(record)
         shards[split] = writer.close()
-    metadata = {k: v for k, v in store.metadata.items() if k != "checksums"} | {"table": table, "shards": shards}
+    metadata = {k: v for k, v in store.metadata.items() if k not in ("checksums", "metadata_sha256")} | {
+        "table": table,
+        "shards": shards,
+    }
     (folder / "metadata.json").write_text(json.dumps(metadata))
     shutil.copy(store.directory / "dataset_info.json", folder)
     return VideoStore.open(folder)

@@ -133,14 +133,15 @@ def test_a_record_is_bound_to_its_place(copy, toy):
     np.testing.assert_array_equal(store.read(1, np.arange(41)), toy.read(1, np.arange(41)))
 
 
-def test_a_table_that_was_changed_is_refused_and_one_without_checksums_is_read(copy, toy):
+def test_metadata_that_were_changed_are_refused_and_one_without_checksums_is_read(copy, toy):
     metadata = json.loads((copy / "metadata.json").read_text())
-    metadata["table"]["score"][4] = 9.0
-    (copy / "metadata.json").write_text(json.dumps(metadata))
-    with pytest.raises(DataError, match="changed after the build"):
-        VideoStore.open(copy)
-    metadata["table"]["score"][4] = 4.0
-    del metadata["checksums"]  # As earlier versions wrote it.
+    for place, key, value in ((metadata["table"]["score"], 4, 9.0), (metadata, "score_range", [0.0, 1.0])):
+        before, place[key] = place[key], value
+        (copy / "metadata.json").write_text(json.dumps(metadata))
+        with pytest.raises(DataError, match="changed after the build"):
+            VideoStore.open(copy)
+        place[key] = before
+    del metadata["checksums"], metadata["metadata_sha256"]  # As earlier versions wrote it.
     (copy / "metadata.json").write_text(json.dumps(metadata))
     store = VideoStore.open(copy)
     store.verify()
