@@ -14,6 +14,9 @@ from aqa_jax.bundle.container import Container
 from aqa_jax.config import Config
 from aqa_jax.errors import BundleError, ConfigError
 
+# What a bundle says of how it is scored: it changes the last bit.
+_HOW_TO_SCORE = ("dtype", "clips", "batch_size")
+
 
 def is_bundle(path: Path) -> bool:
     """Whether ``path``, given where a run's folder may stand, is meant to be a bundle: it is a file."""
@@ -78,6 +81,12 @@ class Reader:
         # An exclusion may name a file of this machine, which a stranger's bundle has no business to read.
         if not isinstance(data, dict) or data.get("exclude"):
             raise self.refused("its config excludes videos, which a bundle never says")
+        # Neither permissions nor this machine's threads and memory are a stranger's to decide.
+        own = Config()
+        values["data"] = data | {"threads": own.data.threads, "cache_mb": own.data.cache_mb}
+        asked = values.get("predict")
+        kept = {key: value for key, value in asked.items() if key in _HOW_TO_SCORE} if isinstance(asked, dict) else {}
+        values["predict"] = dataclasses.asdict(own.predict) | kept
         try:
             return config_lib.resolve(values)
         except (ConfigError, TypeError, ValueError) as error:

@@ -70,6 +70,7 @@ def _check_sizes(reader: Reader, config: Config) -> None:
     data, head = config.data, config.head
     counts = [data.window, data.clip_length, data.clip_stride, data.crop, config.adapter.rank, config.adapter.ratio]
     counts += [*head.hidden, head.bins, head.exemplars, head.pool, config.evaluate.mc_samples]
+    counts += [100 * count for count in (config.predict.clips, config.predict.batch_size)]
     video = len(data.clip_starts) * data.clip_length * data.crop**2 * 3
     if max(counts) > _MAX_COUNT or video > _MAX_VIDEO_BYTES:
         raise reader.refused("its config asks for more memory than any model that is trained")
