@@ -1,6 +1,7 @@
 """The video files of a folder: which row is which file, and what shape they have."""
 
 import os
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -53,15 +54,16 @@ def match(rows: Sequence[Row], files: Sequence[str]) -> tuple[dict[str, str], li
     """
     known: list[dict[str, list[str]]] = [defaultdict(list) for _ in range(8)]
     for file in files:
-        name = file.rsplit("/", 1)[-1]
-        forms = (file, os.path.splitext(file)[0], name, os.path.splitext(name)[0])
+        path = _composed(file)
+        name = path.rsplit("/", 1)[-1]
+        forms = (path, os.path.splitext(path)[0], name, os.path.splitext(name)[0])
         for index, form in zip(known, (*forms, *(form.lower() for form in forms)), strict=True):
             index[form].append(file)
     found: dict[str, str] = {}
     problems = []
     rows_of: dict[str, list[int]] = defaultdict(list)
     for row in rows:
-        wanted = row.file or row.id
+        wanted = _composed(row.file or row.id)
         tried = [wanted] * 4 + [wanted.lower()] * 4
         candidates = next((index[form] for index, form in zip(known, tried, strict=True) if form in index), [])
         if len(candidates) == 1:
@@ -77,6 +79,11 @@ def match(rows: Sequence[Row], files: Sequence[str]) -> tuple[dict[str, str], li
         if len(numbers) > 1
     ]
     return found, problems, sorted(set(files) - set(rows_of))
+
+
+def _composed(text: str) -> str:
+    """Letters with accents as one character each: file systems and spreadsheets write them in two ways."""
+    return unicodedata.normalize("NFC", text)
 
 
 def look(folder: Path, files: dict[str, str], row_of: dict[str, int]) -> tuple[dict[str, Source], list[str]]:

@@ -85,6 +85,15 @@ def test_a_table_as_spreadsheets_save_it(folder, tmp_path, text, encoding):
     assert list(store.table.column("group")) == ["a", "Jürgen", "c"]
 
 
+def test_accents_are_the_same_in_either_spelling(folder, tmp_path):
+    video(folder / "clips" / "Mu\u0308ller 1.mp4")
+    try:
+        store = read(table(folder, "file,score\nM\u00fcller 1.mp4,1\nv0,2\n"), tmp_path, test_fraction=0)
+    finally:
+        (folder / "clips" / "Mu\u0308ller 1.mp4").unlink()
+    assert list(store.table.column("id")) == ["M\u00fcller 1", "v0"]
+
+
 def test_every_problem_at_once_with_its_row(folder, tmp_path):
     (folder / "clips" / "broken.mp4").write_bytes(b"no video" * 100)
     video(folder / "other" / "v3.mp4")
