@@ -42,7 +42,7 @@ def pd4t(folder: Path) -> None:
             task, "test" if patient == 5 else "train", f"14-00{patient}00{visit}", "" if task == "gait" else "l",
             f"{patient:03d}", FRAMES, (patient + visit) % 4,
         )
-        for task in pd4t_raw.FOLDERS for patient in range(1, 6) for visit in (1, 2)
+        for task in pd4t_raw.FOLDERS for patient in range(1, 6) for visit in (1, 2, 3)
     ]  # fmt: skip
     pd4t_raw.write_raw(folder, videos)
 
