@@ -194,6 +194,9 @@ class Checkpoints:
         self._save(step, ocp.args.Composite(state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(progress)))
 
     def _save(self, step: int, args: ocp.args.Composite) -> None:
+        if self._opened and not self.directory.is_dir():
+            # Orbax would make it anew, and the run would end without its beginning.
+            raise StorageError(f"{self.directory} is gone: bring it back, and the same command goes on from there.")
         with self._writing(step):
             self._manager.save(step, args=args, force=True, custom_metadata={"manifest": manifest.SCHEMA})
 

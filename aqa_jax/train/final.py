@@ -6,6 +6,7 @@ from typing import Any
 import jax
 
 from aqa_jax import config as config_lib
+from aqa_jax.errors import StorageError
 from aqa_jax.evaluate import plots, recalibration, results
 from aqa_jax.evaluate.protocol import fingerprint, protocol
 from aqa_jax.evaluate.selection import select_all
@@ -38,6 +39,7 @@ def evaluate_run(run: Run, workdir: Path, output: Path) -> dict[str, Any]:
 
     Raises:
       CheckpointError: the workdir has no whole checkpoint.
+      StorageError: the disk is full, read-only or failing, or the workdir has vanished.
     """
     config, monitor = run.config, run.task.monitor
     checkpoints = Checkpoints(workdir / "checkpoints")
@@ -84,6 +86,8 @@ def evaluate_run(run: Run, workdir: Path, output: Path) -> dict[str, Any]:
         if not (workdir / "trained_on.json").exists():
             # An imported model learns here what its dataset looks like, and can then score files.
             write_json(workdir / "trained_on.json", run.trained_on())
+        if not checkpoints.directory.is_dir():
+            raise StorageError(f"{workdir} is gone: bring it back, and the same command goes on from there.")
         (output / manifest.NAME).unlink(missing_ok=True)  # of an evaluation before
         if config.task == "score":
             report_files.write_scores(run, output, chosen, best, near)

@@ -208,3 +208,14 @@ def test_a_disk_that_fails_in_a_save_is_a_typed_error_and_the_steps_before_are_w
     again.save(15, state_of(15), Input(15), {"history": history_until(12)}, keep={3, 6})
     again.close()
     assert not list(copied.glob("*tmp*")) and not again.faults(15)
+
+
+def test_a_folder_that_vanished_is_not_made_anew(copied, tmp_path):
+    checkpoints = Checkpoints(copied)
+    checkpoints.save(15, state_of(15), Input(15), {"history": history_until(12)}, keep={3, 6})
+    checkpoints._manager.wait_until_finished()
+    copied.parent.rename(tmp_path / "elsewhere")
+    with pytest.raises(StorageError, match="checkpoints is gone: bring it back"):
+        checkpoints.save(18, state_of(18), Input(18), {"history": history_until(12)}, keep={3, 6})
+    checkpoints.close()
+    assert not copied.exists()
