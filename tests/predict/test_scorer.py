@@ -12,24 +12,12 @@ from aqa_jax.predict import program as program_module
 from aqa_jax.predict.inputs import find_videos
 from aqa_jax.predict.predict import predict
 from aqa_jax.predict.scorer import RunScorer, inference_dtype
-from benchmarks.predict import untrained_run
-from tests.tiny import tiny_config
-
-CHANGES = {
-    "head.name": "dae", "evaluate.selection": "last", "data.window": 12, "data.clip_length": 8,
-    "data.clip_starts": (0, 2, 4), "data.crop": 32,
-}  # fmt: skip
+from tests.predict.untrained import configured
 
 
-@pytest.fixture(scope="module")
-def workdir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "untrained"
-    untrained_run(tiny_config("nowhere", **CHANGES), folder, frame_size=(40, 48))
-    return folder
-
-
-def configured(**changes):
-    return config_lib.resolve(tiny_config("nowhere", **(CHANGES | changes)))
+@pytest.fixture
+def workdir(untrained_workdir):
+    return untrained_workdir
 
 
 @pytest.fixture
