@@ -54,7 +54,7 @@ def settings(raw: Path, data_dir: Path, **changes) -> dict:
         "train.trainable": "head",
         "train.steps": 40,
         "train.evaluate_every": 40,
-        "optimizer.learning_rate": 3e-3,
+        "optimizer.learning_rate": 1e-2,
         "train.log_every": 10,
         "evaluate.track_test": True,
         "evaluate.bootstrap": 50,

@@ -339,7 +339,8 @@ def test_the_script_tells_which_strange_videos_are_flagged(trained, monkeypatch,
     script["main"](["--workdir", str(workdir)])
     content = json.loads((workdir / "evaluation" / "unfamiliar.json").read_text())
     shares = content["flagged"]["first and last (as built)"]
-    assert shares["white noise"] == shares["finger taps"] == 1 and shares["test"] < 0.5
+    # Two Inception modules tell noise from dives, and most taps.
+    assert shares["white noise"] == 1 and shares["finger taps"] > 0.5 > shares["test"]
     assert content["videos"]["finger taps"] == 12 and content["videos"]["test"] == 20
     assert "| white noise | 20 | 1.00 |" in capsys.readouterr().out
 
@@ -416,7 +417,7 @@ def test_what_describes_a_video_is_its_feature_and_an_early_layer(trained):
         model = run.assembler.merge(state)
         frames = normalise(video, "imagenet", np.float32)
         layers = [dict(model.i3d.endpoints(frames[:, clip])) for clip in range(2)]
-        feature = sum(model.i3d.pool(one["Mixed_3c"])[:, 0] for one in layers) / 2
+        feature = sum(model.i3d.pool(one["Mixed_3c"]).mean(1) for one in layers) / 2
         return sum(one["Mixed_3b"].mean((1, 2, 3)) for one in layers) / 2, feature
 
     for found, wanted in zip((early, features), reference(scorer._state, video), strict=True):
