@@ -199,7 +199,7 @@ def _check_adapter(config: Config) -> None:
     behind = [block for block in adapter.blocks if BLOCKS.index(block) > BLOCKS.index(final)]
     if adapter.kind != "none" and behind and adapter.blocks != BLOCKS:
         raise ConfigError(
-            f"config.adapter.blocks: {', '.join(behind)} come behind config.model.final_endpoint={final}: leave them out."
+            f"config.adapter.blocks: {', '.join(behind)} come behind config.model.final_endpoint={final}."
         )
     if adapter.kind == "none" and adapter.file:
         raise ConfigError("config.adapter.file needs config.adapter.kind: 3d or lora, as the file was trained with.")

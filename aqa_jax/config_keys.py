@@ -88,7 +88,7 @@ class ModelConfig:
     width: float = _key(1.0, "multiplier of every channel count", low=0.02, high=4.0)
     final_endpoint: str = _key(
         "Mixed_5c",
-        "the last Inception module, whose pooled activation is the feature: an earlier one for a smaller, faster network",
+        "the last Inception module, whose pooled activation is the feature; an earlier one makes a smaller network",
         choices=BLOCKS,
     )
     weights: str = _key(

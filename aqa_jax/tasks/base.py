@@ -60,8 +60,8 @@ def make_backbone(config: Config, rngs: nnx.Rngs, axis_name: str | None) -> I3D:
         cast(Kind, adapter.kind), adapter.blocks, adapter.ratio, adapter.rank, adapter.zero_scale, adapter.depthwise
     )
     return I3D(
-        rngs=rngs, dialect=model.dialect, width=model.width, final_endpoint=model.final_endpoint, form=cast(Form, model.kernels), axis_name=axis_name,
-        adapters=adapters, remat=config.train.remat == "blocks",
+        rngs=rngs, dialect=model.dialect, width=model.width, form=cast(Form, model.kernels), axis_name=axis_name,
+        adapters=adapters, remat=config.train.remat == "blocks", final_endpoint=model.final_endpoint,
     )  # fmt: skip
 
 
