@@ -20,8 +20,11 @@ FRAMES = 110
 def mtl_aqa(folder: Path) -> None:
     """Twelve dives of the real annotations in MUSDL's layout, with noise for frames."""
     annotations = safe_pickle.load(ROOT / "tests/data/annotations/mtl_aqa/augmented_final_annotations_dict.pkl")
-    keys = [key for key in annotations if key[0] in (1, 2, 3)]
-    splits = {"train": keys[:4] + keys[-4:], "test": keys[4:8]}
+    # Of one difficulty, so that each has exemplars.
+    of_event = {
+        n: [key for key in annotations if key[0] == n and annotations[key]["difficulty"] == 3.3] for n in (1, 2, 3)
+    }
+    splits = {"train": of_event[1][:4] + of_event[3][:4], "test": of_event[2][:4]}
     (folder / "info").mkdir(parents=True)
     kept = {key: dict(annotations[key]) for split in splits.values() for key in split}
     (folder / "info" / "augmented_final_annotations_dict.pkl").write_bytes(pickle.dumps(kept, 2))
@@ -40,7 +43,7 @@ def pd4t(folder: Path) -> None:
     videos = [
         pd4t_raw.Video(
             task, "test" if patient == 5 else "train", f"14-00{patient}00{visit}", "" if task == "gait" else "l",
-            f"{patient:03d}", FRAMES, (patient + visit) % 4,
+            f"{patient:03d}", 140, (patient + visit) % 4,
         )
         for task in pd4t_raw.FOLDERS for patient in range(1, 6) for visit in (1, 2, 3)
     ]  # fmt: skip
