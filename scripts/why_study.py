@@ -5,9 +5,9 @@
 Trains configs/dives_faults.py (which is told scores alone), explains the dives of a split that have a planted fault,
 and counts how often the segment that an answer points to contains it: at least half of its frames. Beside it: what
 chance would give, two cheap controls (the segment with the most and the least motion), and the same model with random
-weights. What is finished is kept, so an interrupted study goes on. With ``--split validation`` every fill of occlusion
-and every layer of Grad-CAM is tried, which is what the defaults were chosen by. Ends with a table,
-STUDY/why_SPLIT.json and STUDY/why_SPLIT.png.
+weights. An interrupted training goes on. With ``--split validation`` every fill of occlusion and every layer of
+Grad-CAM is tried as well, which is what the defaults were chosen by. Ends with a table, STUDY/why_SPLIT.json and
+STUDY/why_SPLIT.png.
 """
 
 import argparse
@@ -195,15 +195,14 @@ def alternatives(scorer: RunScorer, split: str) -> dict[str, Any]:
 
 def draw(path: Path, scorer: RunScorer, split: str) -> None:
     """A few dives: a frame of each segment, Grad-CAM over it, and what occlusion says; the fault is framed."""
-    chosen: dict[str, Dive] = {}
-    for dive in dives(scorer, split):
-        # The first of every kind, then the next: nobody picks.
-        chosen.setdefault(dive.kind if dive.kind not in chosen else dive.name, dive)
-        if len(chosen) == SHOWN:
-            break
+    # The first of every kind, then those that come next: nobody picks.
+    known = list(dives(scorer, split))
+    firsts = {dive.kind: dive for dive in reversed(known)}
+    others = [dive for dive in known if dive.name != firsts[dive.kind].name]
+    chosen = [*firsts.values(), *others][:SHOWN]
     figure = Figure((9.5, 1.9 * SHOWN), layout="constrained", dpi=130)
     panels = figure.subplots(SHOWN, 2, squeeze=False, width_ratios=(2.2, 1))
-    for (left, right), dive in zip(panels, chosen.values(), strict=False):
+    for (left, right), dive in zip(panels, chosen, strict=False):
         found = explain(scorer, dive.clips, dive.difficulty)
         holds = containing(found.frames, dive.first, dive.last)
         numbers = np.arange(1, len(holds) + 1)

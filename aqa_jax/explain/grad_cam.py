@@ -19,13 +19,13 @@ _STRIDES = {"Mixed_5": 32, "Mixed_4": 16, "Mixed_3": 8}
 
 
 def layer_of(side: int, last: str = "Mixed_5c") -> str:
-    """The last Inception module before a change of stride whose maps of frames of ``side`` pixels are 4x4 or larger.
+    """The last Inception module before a change of stride whose maps of frames of ``side`` pixels are 2x2 or larger.
 
-    That is ``last``, the backbone's, as is usual, at 224 pixels (7x7). To it a frame of 32 pixels is a single position,
-    and no map.
+    That is ``last``, the backbone's, as is usual, from 64 pixels on (7x7 at 224); to it a frame of 32 pixels is one
+    position, and no map. Finer maps are of earlier layers, which know less (docs/why.md).
     """
     candidates = [last, *(one for one in ("Mixed_4f", "Mixed_3c") if one in ENDPOINTS[: ENDPOINTS.index(last)])]
-    return next((layer for layer in candidates if side >= 4 * _STRIDES[layer[:-1]]), candidates[-1])
+    return next((layer for layer in candidates if side >= 2 * _STRIDES[layer[:-1]]), candidates[-1])
 
 
 @partial(jax.jit, static_argnums=(0, 4))

@@ -162,9 +162,9 @@ def test_the_map_is_of_what_lowers_the_score():
 
 
 def test_the_layer_suits_the_frames():
-    assert [layer_of(side) for side in (224, 112, 64, 32)] == ["Mixed_5c", "Mixed_4f", "Mixed_4f", "Mixed_3c"]
+    assert [layer_of(side) for side in (224, 64, 32, 16)] == ["Mixed_5c", "Mixed_5c", "Mixed_4f", "Mixed_3c"]
     # Of a backbone that ends earlier.
-    assert [layer_of(side, "Mixed_4b") for side in (224, 32)] == ["Mixed_4b", "Mixed_3c"]
+    assert [layer_of(side, "Mixed_4b") for side in (224, 16)] == ["Mixed_4b", "Mixed_3c"]
     assert layer_of(16, "Mixed_3b") == "Mixed_3b"
 
 
