@@ -24,6 +24,7 @@ _MEGABYTES = {"video": 12, "distribution": 1, "keyframes": 1, "why": 4, "report"
 NAMES = tuple(_MEGABYTES)
 # Height and width, in pixels, that a frame may take above its panel: both fit a screen.
 _BOXES = {"landscape": (540, 640), "portrait": (640, 480)}
+_LEAST_EFFECT = 0.02
 _STILLS = 3
 _STILL_BOX = (300, 420)
 _WHY_SIDE = 336
@@ -134,7 +135,11 @@ class VideoExtras:
         height, width = max(row["height"], 2), max(row["width"], 2)
         tallest, across = _BOXES["landscape" if width >= height else "portrait"]
         rows, _ = annotate.fitted(height, width, (tallest, across))
-        panel = pictures.panel(row, why.segment_scores, why.frames, why.best, why.worst, across)
+        # What is next to nothing beside sigma is not pointed at.
+        least = _LEAST_EFFECT * row["sigma"]
+        best = why.best if why.occlusion[why.best] > least else None
+        worst = why.worst if why.occlusion[why.worst] < -least else None
+        panel = pictures.panel(row, why.segment_scores, why.frames, best, worst, across)
         span = panel.first, panel.last, panel.top, panel.bottom
         target = folder / "annotated.mp4"
         codec = sandbox.call(

@@ -95,7 +95,12 @@ class Panel:
 
 
 def panel(
-    row: Mapping[str, Any], segment_scores: np.ndarray, frames: np.ndarray, best: int, worst: int, width: int
+    row: Mapping[str, Any],
+    segment_scores: np.ndarray,
+    frames: np.ndarray,
+    best: int | None,
+    worst: int | None,
+    width: int,
 ) -> Panel:
     """Draws the score, and each segment's over time.
 
@@ -103,8 +108,8 @@ def panel(
       row: of the video in scores.json.
       segment_scores: float [S], score points.
       frames: int64 [S, T], the segments' frame numbers in the file.
-      best: the segment that raises the score most.
-      worst: the segment that lowers it most.
+      best: the segment that raises the score most; None: none does.
+      worst: the segment that lowers it most; None: none does.
       width: of the picture, pixels, even.
     """
     told = warnings_of(row)
@@ -121,9 +126,9 @@ def panel(
     axes.axhline(row["score"], color=GREY, linewidth=1, linestyle="--")
     axes.hlines(segment_scores, start, end, color=BLUE, linewidth=5, alpha=0.3)
     axes.plot(middle, segment_scores, "o-", color=BLUE, linewidth=1.5, markersize=4)
-    if len(segment_scores) > 1:
-        axes.plot(middle[best], segment_scores[best], "^", color=GREEN, markersize=9)
-        axes.plot(middle[worst], segment_scores[worst], "v", color=ORANGE, markersize=9)
+    for marked, shape, colour in ((best, "^", GREEN), (worst, "v", ORANGE)):
+        if marked is not None:
+            axes.plot(middle[marked], segment_scores[marked], shape, color=colour, markersize=9)
     # What is small beside the uncertainty must look small.
     low, high = min(segment_scores.min(), row["low50"]), max(segment_scores.max(), row["high50"])
     margin = 0.12 * (high - low) or 1.0
@@ -145,9 +150,11 @@ def panel(
     x = write(x + 8, 18, f"± {row['sigma']:.1f} points", fontsize=10)
     write(x + 24, 18, f"90 %: {row['low90']:.1f} to {row['high90']:.1f}", fontsize=10)
     x = write(12, 42, "each segment alone", fontsize=8, color="#444444")
-    if len(segment_scores) > 1:
-        x = write(x + 16, 42, "▲ raises the score most" if width > 500 else "▲ raises most", fontsize=8, color=GREEN)
-        write(x + 16, 42, "▼ lowers the score most" if width > 500 else "▼ lowers most", fontsize=8, color=ORANGE)
+    what = " the score most" if width > 500 else " most"
+    if best is not None:
+        x = write(x + 16, 42, f"▲ raises{what}", fontsize=8, color=GREEN)
+    if worst is not None:
+        write(x + 16, 42, f"▼ lowers{what}", fontsize=8, color=ORANGE)
     if told:
         write(12, 42 + _LINE, told, fontsize=8, color=ORANGE, fontweight="bold")
     canvas.draw()

@@ -121,9 +121,11 @@ def test_a_panel_says_where_its_time_runs(row):
     assert panel.image[panel.top + 5 : panel.bottom - 5, round(panel.first) - 1 : round(panel.first) + 2].min() < 60
 
 
-def test_one_segment_alone_is_neither_best_nor_worst(tmp_path):
-    panel = pictures.panel(row_like(), np.array([70.0]), np.arange(16)[None], 0, 0, 640)
-    assert panel.image.shape[1] == 640
+def test_one_segment_alone_and_no_training_scores(tmp_path):
+    segment = np.array([70.0]), np.arange(16)[None]
+    plain = pictures.panel(row_like(), *segment, None, None, 640)
+    assert plain.image.shape[1] == 640
+    assert (pictures.panel(row_like(), *segment, 0, None, 640).image != plain.image).any()
     pictures.distribution(tmp_path / "a.png", row_like(), None)
     assert decode.read_image(tmp_path / "a.png").std() > 10
 
