@@ -32,6 +32,7 @@ from aqa_jax import compilation  # noqa: E402
 compilation.prepare()
 from aqa_jax import config as config_lib  # noqa: E402
 from aqa_jax.data import build  # noqa: E402
+from aqa_jax.errors import AqaError, DataError  # noqa: E402
 from aqa_jax.evaluate.plots import GREY, ORANGE, save  # noqa: E402
 from aqa_jax.evaluate.results import read_metrics  # noqa: E402
 from aqa_jax.explain.explain import FILL, explain, overlay  # noqa: E402
@@ -39,6 +40,7 @@ from aqa_jax.explain.explanation import Explanation  # noqa: E402
 from aqa_jax.explain.grad_cam import layer_of  # noqa: E402
 from aqa_jax.explain.occlusion import Fill  # noqa: E402
 from aqa_jax.explain.segments import Segments  # noqa: E402
+from aqa_jax.models.i3d import ENDPOINTS  # noqa: E402
 from aqa_jax.predict.scorer import RunScorer  # noqa: E402
 from aqa_jax.predict.trained import Trained  # noqa: E402
 from aqa_jax.predict.trust import Trust  # noqa: E402
@@ -143,7 +145,10 @@ def measure(scorer: RunScorer, split: str) -> dict[str, Any]:
     chance: list[float] = []
     kinds: list[str] = []
     correlation: dict[str, list[float]] = {"occlusion": [], "cam": []}
-    for dive in tqdm(list(dives(scorer, split)), unit="dive"):
+    known = list(dives(scorer, split))
+    if not known:
+        raise DataError(f"No dive of the {split} split has a planted fault: give config.data.options planted=0.667.")
+    for dive in tqdm(known, unit="dive"):
         found = explain(scorer, dive.clips, dive.difficulty)
         other = explain(untrained, dive.clips, dive.difficulty)
         right = containing(found.frames, dive.first, dive.last)
@@ -170,7 +175,8 @@ def measure(scorer: RunScorer, split: str) -> dict[str, Any]:
 
 def alternatives(scorer: RunScorer, split: str) -> dict[str, Any]:
     """Every fill, and how far from the training videos it leads; every layer."""
-    fills, layers = get_args(Fill), LAYERS
+    last = ENDPOINTS.index(scorer.config.model.final_endpoint)
+    fills, layers = get_args(Fill), [layer for layer in LAYERS if ENDPOINTS.index(layer) <= last]
     hits: dict[str, list[bool]] = {name: [] for name in (*fills, *layers)}
     distance: dict[str, list[float]] = {name: [] for name in ("as it is", *fills)}
     familiarity = scorer.trust.familiarity
@@ -265,4 +271,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except AqaError as error:
+        sys.exit(f"error: {error}")
