@@ -55,9 +55,10 @@ def main() -> int:
             if not problems:
                 hashes.add(disturbed.final_hash(folder / "run"))
                 print(f"{len(hashes)} final hash(es), {dict(counts)}", flush=True)
-    counts |= {"runs": number, "final hashes": len(hashes), "steps lost": counts["steps lost"]}
+    # A Counter joined with another would leave out what is 0.
+    told = {**counts, "steps lost": counts["steps lost"], "runs": number, "final hashes": len(hashes)}
     return common.finish(
-        "sigterm", n=counts["asked"], passed=not problems and len(hashes) == 1, counts=counts, output=given.output,
+        "sigterm", n=counts["asked"], passed=not problems and len(hashes) == 1, counts=told, output=given.output,
         problems=problems, size=common.SIZE, seed=given.seed, minutes=round((time.monotonic() - started) / 60, 1),
     )  # fmt: skip
 
