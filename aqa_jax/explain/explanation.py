@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 
+LEAST_EFFECT = 0.02
+"""Of a video's sigma: what a segment must do to its score to be pointed at."""
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -40,19 +43,28 @@ class Explanation:
         """The segment that raises the score most, by occlusion."""
         return int(np.argmax(self.occlusion))
 
+    def pointed_at(self, sigma: float) -> tuple[int | None, int | None]:
+        """:attr:`best` and :attr:`worst`; None for one whose effect is next to nothing beside the score's ``sigma``."""
+        least = LEAST_EFFECT * sigma
+        return (
+            self.best if self.occlusion[self.best] > least else None,
+            self.worst if self.occlusion[self.worst] < -least else None,
+        )
+
     @property
     def cam_of_segments(self) -> np.ndarray | None:
         """The mean of ``cam`` over each segment, float64 [S]; None where there is no map."""
         return None if self.cam is None else self.cam.mean((1, 2, 3), dtype=np.float64)
 
-    def to_dict(self) -> dict[str, Any]:
-        """For a JSON file; of ``cam`` its means over the segments."""
+    def to_dict(self, sigma: float = 0.0) -> dict[str, Any]:
+        """For a JSON file; of ``cam`` its means over the segments; best and worst as :meth:`pointed_at` has them."""
+        best, worst = self.pointed_at(sigma)
         return {
             "schema": "aqa_jax.why/1",
             "score": self.score,
             "baseline": self.baseline,
-            "worst_segment": self.worst,
-            "best_segment": self.best,
+            "worst_segment": worst,
+            "best_segment": best,
             "segments": [
                 {
                     "frames": [int(self.frames[s].min()), int(self.frames[s].max())],

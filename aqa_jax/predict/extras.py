@@ -24,7 +24,6 @@ _MEGABYTES = {"video": 12, "distribution": 1, "keyframes": 1, "why": 4, "report"
 NAMES = tuple(_MEGABYTES)
 # Height and width, in pixels, that a frame may take above its panel: both fit a screen.
 _BOXES = {"landscape": (540, 640), "portrait": (640, 480)}
-_LEAST_EFFECT = 0.02
 _STILLS = 3
 _STILL_BOX = (300, 420)
 _WHY_SIDE = 336
@@ -135,11 +134,7 @@ class VideoExtras:
         height, width = max(row["height"], 2), max(row["width"], 2)
         tallest, across = _BOXES["landscape" if width >= height else "portrait"]
         rows, _ = annotate.fitted(height, width, (tallest, across))
-        # What is next to nothing beside sigma is not pointed at.
-        least = _LEAST_EFFECT * row["sigma"]
-        best = why.best if why.occlusion[why.best] > least else None
-        worst = why.worst if why.occlusion[why.worst] < -least else None
-        panel = pictures.panel(row, why.segment_scores, why.frames, best, worst, across)
+        panel = pictures.panel(row, why.segment_scores, why.frames, *why.pointed_at(row["sigma"]), across)
         span = panel.first, panel.last, panel.top, panel.bottom
         target = folder / "annotated.mp4"
         codec = sandbox.call(
@@ -163,7 +158,7 @@ class VideoExtras:
 
         length = why.frames.shape[1]
         at = np.linspace(0, length - 1, min(_STILLS, length)).round().astype(int)
-        chosen = {"best": why.best, "worst": why.worst}
+        chosen, notable = {"best": why.best, "worst": why.worst}, why.pointed_at(row["sigma"])
         numbers = np.concatenate([why.frames[segment][at] for segment in chosen.values()])
         shown = sandbox.call(annotate.stills, path, numbers, _STILL_BOX)
         # From a process that the file may have taken over.
@@ -173,9 +168,10 @@ class VideoExtras:
         made = []
         for k, (name, segment) in enumerate(chosen.items()):
             effect = why.occlusion[segment]
-            does = "raises" if effect >= 0 else "lowers"
+            does = f"{'raises' if effect >= 0 else 'lowers'} the score by {abs(effect):.1f}"
             title = f"{name.capitalize()} segment: {segment + 1} of {len(why.frames)}"
-            alone = f"{why.segment_scores[segment]:.1f} points alone; {does} the score by {abs(effect):.1f}"
+            does = does if segment in notable else "hardly changes the score"
+            alone = f"{why.segment_scores[segment]:.1f} points alone; {does}"
             frames = numbers[k * len(at) : (k + 1) * len(at)]
             words = [f"{n / row['fps']:.2f} s" if row["fps"] else f"frame {n}" for n in frames]
             pictures.key_frames(folder / f"{name}.jpg", shown[k * len(at) : (k + 1) * len(at)], title, alone, words)
@@ -188,7 +184,7 @@ class VideoExtras:
         from aqa_jax.data.decode import cv2
         from aqa_jax.explain.explain import overlay
 
-        write_json(folder / "why.json", why.to_dict())
+        write_json(folder / "why.json", why.to_dict(row["sigma"]))
         drawn = overlay(clips, why)
         # Every segment at its own pace, one after the other.
         step = float(np.median(np.diff(why.frames, axis=1))) if why.frames.shape[1] > 1 else 1.0

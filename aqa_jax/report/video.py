@@ -74,7 +74,7 @@ def report_parts(
         "notices": _notices(row),
         "distribution": charts.distribution(row, training_scores),
         "training_videos": len(training_scores) if training_scores is not None else 0,
-        "why": None if explanation is None else _why(explanation),
+        "why": None if explanation is None else _why(explanation, row["sigma"]),
         "segments": _segments(clips, explanation) if thumbnails else [],
         # Places of the map: [h, w].
         "cam_places": None if explanation is None or explanation.cam is None else explanation.cam.shape[2:],
@@ -107,10 +107,11 @@ def _notices(row: Mapping[str, Any]) -> list[tuple[str, str]]:
     return found
 
 
-def _why(explanation: "Explanation") -> dict[str, Any]:
+def _why(explanation: "Explanation", sigma: float) -> dict[str, Any]:
     contributions = np.asarray(explanation.contributions, float)
     occlusion = np.asarray(explanation.occlusion, float)
-    found: dict[str, Any] = {
+    _, fault = explanation.pointed_at(sigma)
+    return {
         "curve": charts.curve(np.asarray(explanation.segment_scores, float), explanation.score),
         "contributions": charts.bars(contributions, "points added"),
         "occlusion": charts.bars(occlusion, "points lost when hidden"),
@@ -125,9 +126,8 @@ def _why(explanation: "Explanation") -> dict[str, Any]:
             for s in range(len(contributions))
         ],
         "baseline": explanation.baseline,
-        "fault": explanation.worst + 1 if occlusion.min() < 0 else None,
+        "fault": None if fault is None else fault + 1,
     }
-    return found
 
 
 def _segments(clips: VideoClips, explanation: "Explanation | None") -> list[dict[str, Any]]:

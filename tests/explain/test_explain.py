@@ -119,6 +119,10 @@ def test_a_mixture_of_models_is_explained_by_the_mean():
     assert averaged(parts[:1]) is parts[0]
     assert found.to_dict()["worst_segment"] == np.argmin(found.occlusion) != found.to_dict()["best_segment"]
     json.dumps(found.to_dict())
+    # An effect that is small beside the score's own uncertainty is no fault.
+    lowest = -found.occlusion.min()
+    assert found.pointed_at(49 * lowest)[1] == found.worst and found.pointed_at(51 * lowest)[1] is None
+    assert found.to_dict(51 * lowest)["worst_segment"] is None
 
 
 def explanation(seed):
