@@ -281,17 +281,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "videos").mkdir()
-        codec = "as given"
+        codec, file = "as given", f"rendered, {SECONDS} s, 720p, {RATE}/s"
         if arguments.video is None:
             codec = write_video(folder / "videos" / "0.mp4")
         else:
             shutil.copy(arguments.video, folder / "videos" / "0.mp4")
+            file = arguments.video.name
         for i in range(1, arguments.videos + 1):
             # Copies: each is decoded for itself.
             shutil.copy(folder / "videos" / "0.mp4", folder / "videos" / f"{i}.mp4")
         measured("make", folder, "cache_of_making")
         content: dict[str, Any] = {
-            "video": {"codec": codec, "file": str(arguments.video or f"rendered, {SECONDS} s, 720p, {RATE}/s")},
+            "video": {"codec": codec, "file": file},
             "network": "configs/mtl_aqa_dae.py: I3D width 1, 10 clips of 16x224x224, random weights",
             **whole(folder, arguments.videos, arguments.rounds),
         }

@@ -1,8 +1,8 @@
 """Where the quickstart's time goes, and how long an earlier version of it takes.
 
     python benchmarks/quickstart.py
-    git clone . /tmp/first && git -C /tmp/first checkout 159beaa       # the first version with a starter
-    python benchmarks/quickstart.py --before /tmp/first [--steps 300] [--rounds 2]
+    git clone . ../first && git -C ../first checkout 159beaa       # the first version with a starter
+    python benchmarks/quickstart.py --before ../first [--steps 300] [--rounds 2]
 
 Runs ``run.py --config configs/quickstart.py`` as people do, in a process of its own and with nothing compiled before,
 this tree and the other in alternation, both for the same reduced number of steps with two evaluations. Seconds come
