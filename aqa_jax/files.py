@@ -109,7 +109,8 @@ def read_csv(path: str | os.PathLike[str]) -> dict[str, list[str]]:
     """Reads what `write_csv` wrote: one list of strings a column, escapes removed, empty cells as ''.
 
     Raises:
-      DataError: the file is missing, empty, or a line has another number of cells than the header.
+      DataError: the file is missing, empty, has a column twice, or a line with another number of
+        cells than the header.
     """
     try:
         _check_size(path)
@@ -122,6 +123,8 @@ def read_csv(path: str | os.PathLike[str]) -> dict[str, list[str]]:
     if not lines:
         raise DataError(f"{path} is empty: a header line is needed")
     header, *rows = [[cell.removeprefix("'") for cell in line] for line in lines]
+    if twice := sorted({name for name in header if header.count(name) > 1}):
+        raise DataError(f"{path} has the column {' and '.join(twice)} twice")
     for number, row in enumerate(rows, start=2):
         if len(row) != len(header):
             raise DataError(f"{path}, row {number}: {len(row)} cells under a header of {len(header)}")

@@ -59,6 +59,7 @@ def test_damaged_csv_is_refused(tmp_path):
     for content, message in [
         (b"", "is empty"),
         (b"a,b\n1\n", "row 2: 1 cells under a header of 2"),
+        (b"a,b,a\n1,2,3\n", "has the column a twice"),
         (b"\xff\xfe", "UTF-8"),
     ]:
         path.write_bytes(content)

@@ -16,15 +16,16 @@ def frames(count):
 
 
 def test_every_file_has_one_row(tmp_path):
-    rng = np.random.default_rng(0)
-    bases = [tmp_path / "base.mp4", tmp_path / "base.avi"]
+    bases = [tmp_path / name for name in ("base.mp4", "base.avi", "other.mp4")]
     for base in bases:
         decode.write_video(base, frames(20))
     folder = tmp_path / "in"
     folder.mkdir()
-    for name, mutate in MUTATIONS.items():
-        for base in bases:
-            (folder / f"{name}{base.suffix}").write_bytes(mutate(base.read_bytes(), rng))
+    for seed, some in enumerate((bases[:2], bases[2:])):
+        rng = np.random.default_rng(seed)
+        for name, mutate in MUTATIONS.items():
+            for base in some:
+                (folder / f"{name}_{base.name}").write_bytes(mutate(base.read_bytes(), rng))
     report = predict(
         find_videos(folder),
         BrightnessScorer(),
@@ -35,11 +36,11 @@ def test_every_file_has_one_row(tmp_path):
         progress=False,
     )
     rows = {row["file"]: row for row in report.rows}
-    assert len(rows) == len(report.rows) and len(rows) + len(report.errors) == 2 * len(MUTATIONS)
+    assert len(rows) == len(report.rows) and len(rows) + len(report.errors) == len(bases) * len(MUTATIONS)
     assert not set(rows) & set(report.errors)
     for name in HARMLESS:
         for base in bases:
-            row = rows[str(folder / f"{name}{base.suffix}")]
+            row = rows[str(folder / f"{name}_{base.name}")]
             assert row["frames"] == 20 and row["damage"] is None
     for name in ("cut", "noise", "other_header"):
-        assert str(folder / f"{name}.mp4") in report.errors
+        assert str(folder / f"{name}_base.mp4") in report.errors
