@@ -31,7 +31,9 @@ def write(directory: Path, names: Sequence[str] | None = None) -> None:
       OSError: a file cannot be read, or the manifest not be written.
     """
     files = {
-        name: {"bytes": path.stat().st_size, "sha256": digest(path, flush=True)} for name, path in _walk(directory)
+        name: {"bytes": path.stat().st_size, "sha256": digest(path, flush=True)}
+        for name, path in _walk(directory)
+        if names is None or name in names
     }
     write_json(directory / NAME, {"schema": SCHEMA, "files": files})
 
