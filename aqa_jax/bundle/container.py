@@ -84,13 +84,16 @@ class Container:
         """A member's bytes.
 
         Raises:
-          BundleError: there is no such member, or the file has been changed since it was opened.
+          BundleError: there is no such member, or the file has been changed since it was opened, or cannot be read.
         """
         if name not in self._sizes:
             raise self._refused(f"it has no {name}")
-        with open(self.path, "rb") as file:
-            file.seek(self._starts[name])
-            content = file.read(self._sizes[name])
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(self._starts[name])
+                content = file.read(self._sizes[name])
+        except OSError as error:
+            raise BundleError(f"{self.path}: cannot be read ({error.strerror or error}).") from error
         if len(content) != self._sizes[name]:
             raise self._refused(f"{name} is cut short")
         return content

@@ -11,7 +11,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from aqa_jax.config import Config
+from aqa_jax.config import Config, builder_options
 from aqa_jax.errors import DataError
 from aqa_jax.evaluate.familiarity import Familiarity
 
@@ -57,6 +57,10 @@ def shareable_config(config: Config) -> dict[str, Any]:
     for group in ("data", "model", "adapter"):
         values[group] = {key: without_folders(value) for key, value in values[group].items()}
     values["data"] |= {"data_dir": Config().data.data_dir, "raw_dir": "", "exclude": ""}
+    for key in ("options", "base_options"):
+        # Those of the builders can name videos too.
+        kept = {k: v for k, v in builder_options(getattr(config.data, key)).items() if k != "exclude"}
+        values["data"][key] = ",".join(f"{k}={without_folders(v)}" for k, v in kept.items())
     values["data"]["test_where"] = nameless(config.data.test_where)
     values["export"] = dataclasses.asdict(Config().export)
     return values
@@ -67,6 +71,8 @@ def shareable_training(trained_on: Mapping[str, Any], *, scores: bool, fingerpri
     kept = {key: trained_on[key] for key in _TRAINED_ON_KEPT if key in trained_on}
     kept["builder"] = without_folders(kept["builder"])
     kept["groups"] = trained_on.get("groups", []) if fingerprints else []
+    if left_out := len(trained_on.get("excluded", ())):
+        kept["excluded_videos"] = left_out
     if scores and trained_on.get("scores"):
         kept["scores"] = trained_on["scores"]
     return kept
@@ -161,5 +167,5 @@ def nameless(test_where: str) -> str:
 
 
 def without_folders(value: Any) -> Any:
-    """Text with the last part alone of every path in it, also of those in ``key=path,key=path``."""
-    return re.sub(r"[^,=\s]*[/\\]", "", value) if isinstance(value, str) else value
+    """The last part alone of a path; whatever is no text as it is."""
+    return re.sub(r"(?s).*[/\\]", "", value) if isinstance(value, str) else value

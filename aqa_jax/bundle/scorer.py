@@ -95,6 +95,7 @@ def _training_data(reader: Reader, config: Config) -> dict[str, Any]:
             "groups": [_text(group) for group in told["groups"]],
             "score_range": limits,
             "scores": scores,
+            "excluded_videos": int(told.get("excluded_videos", 0)),
         }
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise reader.refused(f"{members.TRAINED_ON} does not say what it must ({error!r})") from None

@@ -112,7 +112,8 @@ class RunScorer:
     @property
     def _excluded(self) -> dict[str, int]:
         """How many videos were left out, if any: their names are not for whoever gets a score."""
-        left_out = len(self.trained_on.get("excluded", ()))
+        # A bundle has their number alone.
+        left_out = self.trained_on.get("excluded_videos") or len(self.trained_on.get("excluded", ()))
         return {"excluded": left_out} if left_out else {}
 
     def prepare(self, batch_size: int) -> None:

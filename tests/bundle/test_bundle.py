@@ -27,9 +27,9 @@ CHANGES = {
     "head.name": "dae", "evaluate.selection": "last", "data.window": 12, "data.clip_length": 8,
     "data.clip_starts": (0, 2, 4), "data.crop": 32, "export.stablehlo": True,
     # What must not leave the house.
-    "data.raw_dir": "/home/anna/clinic", "model.weights": "/home/anna/weights/starter.pt",
-    "data.options": "table=/home/anna/table.csv", "data.exclude": "patient_anna,patient_berta",
-    "data.test_where": "group=patient_berta",
+    "data.raw_dir": "/home/anna/clinic", "model.weights": "/home/patient anna/weights/starter.pt",
+    "data.options": "table=/home/anna b/table.csv,exclude=patient_anna patient_berta",
+    "data.exclude": "patient_anna,patient_berta", "data.test_where": "group=patient_berta",
 }  # fmt: skip
 ROOT = Path(__file__).parents[2]
 SCORES = [11.0, 20.0, 35.5]
@@ -100,7 +100,9 @@ def test_a_bundle_scores_as_its_run_does_to_the_bit(run, path, monkeypatch):
     assert scorer.input_format == expected.input_format
     about, wanted_about = scorer.describe(), expected.describe()
     assert about.pop("bundle") == {"file": "it.aqa", "sha256": Reader(path).digest}
-    assert about.pop("trained_on")["builder"] == "my_builder" and wanted_about.pop("trained_on")
+    trained_on = about.pop("trained_on")
+    assert trained_on["builder"] == "my_builder"
+    assert trained_on["excluded"] == wanted_about.pop("trained_on")["excluded"] == 1
     assert about == wanted_about
 
 
