@@ -22,6 +22,7 @@ _GAP = 4
 _MARK = (213, 94, 0)  # orange
 _FRAMES = 16  # of a clip, side by side
 _ROUNDS = 3
+_CLASSES = 12
 
 
 @dataclass(frozen=True)
@@ -116,14 +117,7 @@ def score_histograms(path: str | os.PathLike[str], scores: Mapping[str, np.ndarr
     figure = Figure(figsize=(7, 1.0 + 1.5 * len(scores)), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     panels = np.atleast_1d(figure.subplots(len(scores), 1, sharex=True))
-    values = np.concatenate(list(scores.values()))
-    distinct = np.unique(values)
-    if len(distinct) <= 12:
-        # Whole classes: a bar a value.
-        step = float(np.diff(distinct).min()) if len(distinct) > 1 else 1.0
-        edges = np.arange(distinct[0] - step / 2, distinct[-1] + step, step)
-    else:
-        edges = np.histogram_bin_edges(values, min(30, max(10, len(values) // 8)))
+    edges = bin_edges(np.concatenate(list(scores.values())))
     for axes, (split, some) in zip(panels, scores.items(), strict=True):
         axes.hist(some, edges, color=COLOURS.get(split, GREY), rwidth=0.92)
         axes.axvline(np.median(some), color="black", linewidth=1, linestyle="--")
@@ -137,6 +131,16 @@ def score_histograms(path: str | os.PathLike[str], scores: Mapping[str, np.ndarr
     panels[-1].set_xlabel("score")
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     save(figure, path)
+
+
+def bin_edges(scores: np.ndarray) -> np.ndarray:
+    """Edges of a histogram's bins: a bin a value where scores [N] are a few classes, else 10 to 30 equal ones."""
+    distinct = np.unique(scores)
+    step = float(np.diff(distinct).min()) if len(distinct) > 1 else 1.0
+    # A few real numbers are no classes: two that nearly agree would ask for thousands of bins.
+    if len(distinct) <= _CLASSES and np.ptp(distinct) < 2 * _CLASSES * step:
+        return np.arange(distinct[0] - step / 2, distinct[-1] + step, step)
+    return np.histogram_bin_edges(scores, min(30, max(10, len(scores) // 8)))
 
 
 def with_crop(frame: np.ndarray, crop: int) -> np.ndarray:

@@ -111,6 +111,12 @@ def _bfloat16():
     return jnp.dtype("bfloat16")
 
 
+def test_a_bin_a_class_and_few_bins_for_real_numbers():
+    assert sheets.bin_edges(np.array([0.0, 1, 1, 4])).tolist() == [-0.5, 0.5, 1.5, 2.5, 3.5, 4.5]
+    assert len(sheets.bin_edges(np.array([7.0]))) == 2
+    assert len(sheets.bin_edges(np.array([61.2, 61.2001, 95.0]))) == 11
+
+
 def test_ids_are_cut_in_the_middle():
     assert sheets.shortened("short", 10) == "short"
     assert sheets.shortened("a_very_long_name_of_a_video_0017", 12) == "a_v…deo_0017"
