@@ -111,8 +111,12 @@ def not_finite(state: State) -> list[str]:
     bad = []
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
         values = np.asarray(leaf.addressable_data(0))
+        if not jnp.issubdtype(values.dtype, jnp.floating):
+            continue
         # A sum in float64 cannot overflow, and keeps what is not finite; nothing is compiled for it.
-        if jnp.issubdtype(values.dtype, jnp.floating) and not np.isfinite(np.sum(values, dtype=np.float64)):
+        with np.errstate(invalid="ignore"):  # infinities of both signs
+            finite = np.isfinite(np.sum(values, dtype=np.float64))
+        if not finite:
             bad.append(jax.tree_util.keystr(path, simple=True, separator="/"))
     return bad
 

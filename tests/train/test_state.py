@@ -1,6 +1,7 @@
 """Groups of a state: every leaf in exactly one, and values put in by name."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -81,3 +82,14 @@ def test_the_table_of_a_backbone_with_adapters(word):
     assert partly == {"all": {"i3d", "adapters"}, "bias": {"i3d", "adapters"}, "norm": {"i3d"}}.get(
         word, {"adapters"} if word == "adapters" else set()
     )
+
+
+def test_arrays_that_are_not_finite_are_named_by_path():
+    state = {
+        "step": jnp.int32(3),
+        "trainable": {"nan": jnp.array([1, jnp.nan]), "both": jnp.array([jnp.inf, -jnp.inf]), "fine": jnp.ones(2)},
+        # Their sum is beyond float32, and no fault.
+        "large": jnp.full(8, 3e38),
+        "half": jnp.array([jnp.inf], jnp.bfloat16),
+    }
+    assert sorted(states.not_finite(state)) == ["half", "trainable/both", "trainable/nan"]
