@@ -57,16 +57,13 @@ class DataConfig:
         "result",
     )
     allow_pretraining_overlap: bool = _key(
-        False,
-        "test on groups (patients, ...) or videos that the initial weights were trained on; else refused",
+        False, "test on groups (patients, ...) or videos that the initial weights were trained on; else refused"
     )
     validation_fraction: float = _key(
         0.1, "share of the training split held out to choose the epoch", low=0.0, high=0.9
     )
     validation_by: str = _key(
-        "group",
-        "hold out whole groups (athlete, patient, competition) or single videos",
-        choices=("group", "video"),
+        "group", "hold out whole groups (athlete, patient, competition) or single videos", choices=("group", "video")
     )
     repeats: int = _key(1, "times that an epoch goes through the training videos (PECoP: 20)", low=1)
     threads: int = _key(0, "reader threads; 0 for one per core", low=0)
@@ -96,9 +93,7 @@ class ModelConfig:
         "initial weights: a .pt/.pth, TensorFlow or safetensors file; starter: the small one included; empty: random",
     )
     batch_norm: str = _key(
-        "frozen",
-        "statistics in training: the running ones, kept (DAE), or the batch's",
-        choices=("frozen", "batch"),
+        "frozen", "statistics in training: the running ones, kept (DAE), or the batch's", choices=("frozen", "batch")
     )
     dtype: str = _key("auto", "compute dtype; auto: bfloat16 on GPU and TPU", choices=("auto", "float32", "bfloat16"))
     kernels: str = _key("auto", "form of the 3-D operations; auto: by platform", choices=("auto", "plain", "cpu"))
@@ -109,9 +104,7 @@ class AdapterConfig:
     """What is added to the backbone, to train a few parameters instead of all."""
 
     kind: str = _key(
-        "none",
-        "3d: PECoP's 3D-Adapters; lora: low-rank updates of the convolutions",
-        choices=("none", "3d", "lora"),
+        "none", "3d: PECoP's 3D-Adapters; lora: low-rank updates of the convolutions", choices=("none", "3d", "lora")
     )
     blocks: tuple[str, ...] = _key(BLOCKS, "Inception modules that get one")
     ratio: int = _key(4, "3d: channels of a block per channel of the bottleneck", low=1)
@@ -138,8 +131,7 @@ class HeadConfig:
     """The scoring method."""
 
     name: str = _key(
-        "dae",
-        f"{', '.join(HEAD_NAMES)} (docs/heads.md), or a head of your own, as package.module:make_head",
+        "dae", f"{', '.join(HEAD_NAMES)} (docs/heads.md), or a head of your own, as package.module:make_head"
     )
     hidden: tuple[int, ...] = _key((256, 128), "widths of the two hidden layers")
     dropout: float = _key(
@@ -219,9 +211,7 @@ class OptimizerConfig:
     """The optimizer, as optax has it."""
 
     name: str = _key(
-        "adam",
-        "adam (weight decay coupled, as torch's), adamw (decoupled), sgd",
-        choices=("adam", "adamw", "sgd"),
+        "adam", "adam (weight decay coupled, as torch's), adamw (decoupled), sgd", choices=("adam", "adamw", "sgd")
     )
     learning_rate: float = _key(1e-4, "peak learning rate", low=0.0)
     head_multiplier: float = _key(1.0, "learning rate of the head relative to the backbone's", low=0.0)
