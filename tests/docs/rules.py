@@ -8,6 +8,7 @@ NOT_RUN = {
     "pip": "installs packages: the continuous integration does, in a fresh environment",
     "python -m pytest": "the suite itself",
     "python -m venv": "an environment would hide the one that the test runs in; the continuous integration makes one",
+    "python scripts/docs_commands.py": "runs this",
     "python train.py": "the original's command, shown for comparison",
     "python benchmarks/against_torch.py": "needs torch, and minutes on a quiet machine",
     "python benchmarks/scaling.py": "minutes on a quiet machine",
