@@ -1,5 +1,6 @@
 """What a scored video gets beside its score: pictures, an annotated video, reasons and a report."""
 
+import threading
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,7 @@ from aqa_jax.config_keys import ReportConfig
 from aqa_jax.errors import ConfigError, DecodeError
 from aqa_jax.files import write_json
 from aqa_jax.predict.ensemble import EnsembleScorer
-from aqa_jax.predict.playable import MPEG4, write_playable
+from aqa_jax.predict.playable import MPEG4, unfinished, write_playable
 from aqa_jax.predict.sandbox import Sandbox
 from aqa_jax.predict.scorer import RunScorer
 from aqa_jax.predict.video_clips import VideoClips
@@ -81,6 +82,8 @@ class VideoExtras:
         self._output, self._scorer, self._report = output, scorer, report
         self._folders = folders(videos)
         self._codecs: set[str] = set()
+        # Matplotlib is not made for several threads, and one explanation at a time keeps the device's memory small.
+        self._one_at_a_time = threading.Lock()
 
     def room(self, videos: int) -> int:
         """Bytes on the disk that they may take, generously."""
@@ -107,12 +110,15 @@ class VideoExtras:
     def make(self, path: Path, clips: VideoClips, row: Mapping[str, Any], sandbox: Sandbox) -> dict[str, list[str]]:
         """Makes them; the files' names by extra, from the output folder. The file is opened in the sandbox alone.
 
+        Several threads may call it at once, each for another video.
+
         Raises:
           AqaError or OSError: one of them could not be made.
         """
         folder = self._output / "videos" / self._folders[str(path)]
         folder.mkdir(parents=True, exist_ok=True)
-        why = self._explained(clips, row["difficulty"])
+        with self._one_at_a_time:
+            why = self._explained(clips, row["difficulty"])
         made: dict[str, list[Path]] = {}
         for name in self.names:
             maker = getattr(self, f"_make_{name}")
@@ -134,12 +140,18 @@ class VideoExtras:
         height, width = max(row["height"], 2), max(row["width"], 2)
         tallest, across = _BOXES["landscape" if width >= height else "portrait"]
         rows, _ = annotate.fitted(height, width, (tallest, across))
-        panel = pictures.panel(row, why.segment_scores, why.frames, *why.pointed_at(row["sigma"]), across)
+        best, worst = why.pointed_at(row["sigma"])
+        with self._one_at_a_time:
+            panel = pictures.panel(row, why.segment_scores, why.frames, best, worst, across)
         span = panel.first, panel.last, panel.top, panel.bottom
         target = folder / "annotated.mp4"
-        codec = sandbox.call(
-            annotate.annotate, path, target, panel.image, span, clips.num_frames, (rows, across), row["fps"]
-        )
+        try:
+            codec = sandbox.call(
+                annotate.annotate, path, target, panel.image, span, clips.num_frames, (rows, across), row["fps"]
+            )
+        finally:
+            # A process that is ended at its limits tidies nothing up.
+            unfinished(target).unlink(missing_ok=True)
         self._codecs.add(str(codec))
         return [target]
 
@@ -148,7 +160,8 @@ class VideoExtras:
     ) -> list[Path]:
         from aqa_jax.predict import pictures
 
-        pictures.distribution(folder / "distribution.png", row, self._training_scores)
+        with self._one_at_a_time:
+            pictures.distribution(folder / "distribution.png", row, self._training_scores)
         return [folder / "distribution.png"]
 
     def _make_keyframes(
@@ -174,8 +187,9 @@ class VideoExtras:
             alone = f"{why.segment_scores[segment]:.1f} points alone; {does}"
             frames = numbers[k * len(at) : (k + 1) * len(at)]
             words = [f"{n / row['fps']:.2f} s" if row["fps"] else f"frame {n}" for n in frames]
-            pictures.key_frames(folder / f"{name}.jpg", shown[k * len(at) : (k + 1) * len(at)], title, alone, words)
             made.append(folder / f"{name}.jpg")
+            with self._one_at_a_time:
+                pictures.key_frames(made[-1], shown[k * len(at) : (k + 1) * len(at)], title, alone, words)
         return made
 
     def _make_why(
@@ -200,9 +214,10 @@ class VideoExtras:
     ) -> list[Path]:
         from aqa_jax.report.video import write_video_report
 
-        write_video_report(
-            folder / "report.html", row=row, model=self._model, clips=clips, explanation=why,
-            training_scores=self._training_scores, thumbnails=self._report.thumbnails,
-            names=self._report.names,
-        )  # fmt: skip
+        with self._one_at_a_time:
+            write_video_report(
+                folder / "report.html", row=row, model=self._model, clips=clips, explanation=why,
+                training_scores=self._training_scores, thumbnails=self._report.thumbnails,
+                names=self._report.names,
+            )  # fmt: skip
         return [folder / "report.html"]

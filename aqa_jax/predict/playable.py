@@ -3,6 +3,7 @@
 import fractions
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from aqa_jax.data.decode import cv2
 from aqa_jax.errors import DecodeError
 
 H264, MPEG4 = "H.264", "MPEG-4"
+# The index first, so that a browser starts before it has all.
+_FASTSTART = {"movflags": "faststart"}
 
 
 def write_playable(path: str | os.PathLike[str], frames: Iterable[np.ndarray], fps: float) -> str:
@@ -37,13 +40,18 @@ def write_playable(path: str | os.PathLike[str], frames: Iterable[np.ndarray], f
     if first.shape[0] % 2 or first.shape[1] % 2:
         raise DecodeError(f"{path}: video frames have even sides, got {first.shape[:2]}")
     whole = chain([first], rest)
-    partial = path.with_name(f".partial-{path.name}")
+    partial = unfinished(path)
     try:
         codec = _write(partial, whole, first.shape[1::-1], fps)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
     return codec
+
+
+def unfinished(path: Path) -> Path:
+    """Where :func:`write_playable` writes until ``path`` is whole; a process that is killed leaves it behind."""
+    return path.with_name(f".partial-{path.name}")
 
 
 def _write(path: Path, frames: Iterator[np.ndarray], size: tuple[int, int], fps: float) -> str:
@@ -74,9 +82,17 @@ def _write(path: Path, frames: Iterator[np.ndarray], size: tuple[int, int], fps:
     )
 
 
+@contextmanager
+def _as_decode_error(av: Any, path: Path) -> Iterator[None]:
+    """PyAV's errors, of a disk that is full among them, are of many classes."""
+    try:
+        yield
+    except av.error.FFmpegError as error:
+        raise DecodeError(f"{path}: the video could not be written ({error}): is the disk full?") from None
+
+
 def _write_x264(av: Any, path: Path, frames: Iterator[np.ndarray], size: tuple[int, int], fps: float) -> None:
-    # The index first, so that a browser starts before it has all.
-    with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:
+    with _as_decode_error(av, path), av.open(str(path), "w", format="mp4", options=_FASTSTART) as container:
         stream = container.add_stream("libx264", rate=fractions.Fraction(fps).limit_denominator(1001))
         stream.width, stream.height = size
         stream.pix_fmt, stream.options = "yuv420p", {"crf": "26", "preset": "veryfast", "threads": "2"}

@@ -62,6 +62,8 @@ class Extras(Protocol):
     def make(self, path: Path, clips: VideoClips, row: Mapping[str, Any], sandbox: Sandbox) -> dict[str, list[str]]:
         """Makes them; the files' names by extra, from the output folder. The file is opened in the sandbox alone.
 
+        Several threads call it at once, each for another video.
+
         Raises:
           AqaError or OSError: one of them could not be made.
         """
@@ -134,8 +136,9 @@ def predict(
 ) -> Report:
     """Scores all videos; a file that cannot be read is listed with its error and does not stop the others.
 
-    The next videos are decoded while the device scores; how many wait is bounded, so memory does not grow with files.
-    Every row is on the disk as soon as it is known; a call that is cut off leaves them for `resume`.
+    The next videos are decoded, and the last ones' extras made, while the device scores; how many wait is bounded, so
+    memory does not grow with files. Every row is on the disk as soon as its extras are; a call that is cut off leaves
+    them for `resume`.
 
     Args:
       inputs: the files.
@@ -152,7 +155,7 @@ def predict(
       decode_mb: memory that decoding one file may take.
       resume: go on with what a call that was cut off left in `output`.
       extras: what each video gets beside its score.
-      threads: that decode; by default one a core, 16 at most.
+      threads: that decode and make extras; by default one a core, 16 at most.
       progress: show a bar.
 
     Returns:
@@ -194,18 +197,26 @@ def predict(
             report.check.add(*difference)
 
     batch: list[DecodedVideo] = []
+    unfinished: deque[tuple[dict[str, Any], list[float] | None, Future[dict[str, Any]] | None]] = deque()
     with Sandbox(decode_seconds, decode_mb) as sandbox, _pool(threads) as pool, partial:
         bar = tqdm(total=len(inputs.videos), unit="video", disable=not progress)
         started = ((path, pool.submit(read, path)) for path in inputs.videos)
         waiting = deque(islice(started, max(batch_size, threads)))
         scorer.prepare(batch_size)
 
-        def finish() -> None:
-            for video, row, difference in _scored(batch, scorer, batch_size, score_range, report):
-                if extras is not None:
-                    row |= _extras(extras, video, row, sandbox)
+        def settle(most: int) -> None:
+            """Waits until at most so many videos lack their extras, and keeps the others' rows."""
+            while unfinished and (len(unfinished) > most or (first := unfinished[0][2]) is None or first.done()):
+                row, difference, made = unfinished.popleft()
+                row |= {} if made is None else made.result()
                 partial.add(row, difference)
                 keep(row, difference)
+
+        def finish() -> None:
+            for video, row, difference in _scored(batch, scorer, batch_size, score_range, report):
+                made = None if extras is None else pool.submit(_extras, extras, video, dict(row), sandbox)
+                unfinished.append((row, difference, made))
+                settle(threads - 1)
             bar.update(len(batch))
             batch.clear()
 
@@ -225,6 +236,7 @@ def predict(
                 finish()
         if batch:
             finish()
+        settle(0)
         bar.close()
         order = {str(path): i for i, path in enumerate(inputs.videos)}
         report.rows.sort(key=lambda row: order[row["file"]])

@@ -11,6 +11,7 @@ from aqa_jax.errors import ConfigError, DecodeError
 from aqa_jax.explain.explanation import Explanation
 from aqa_jax.predict import annotate, extras, pictures, playable
 from aqa_jax.predict.inputs import find_videos
+from aqa_jax.predict.video_clips import VideoClips
 from tests.predict.test_predict import FORM, BrightnessScorer, run
 
 PORTRAIT = Path(__file__).parents[1] / "data" / "videos" / "rotated_90.mov"
@@ -94,6 +95,19 @@ def test_pictures_alone_explain_nothing(tmp_path):
     report, made = scored(PORTRAIT, tmp_path / "out", "distribution")
     assert report.exit_code == 0 and not made.note
     assert decode.read_image(tmp_path / "out" / "videos" / "rotated_90" / "distribution.png").shape[1] > 600
+
+
+def test_a_process_that_is_ended_while_it_writes_leaves_no_half_video(explained, tmp_path):
+    class Ended:
+        def call(self, function, path, target, *arguments):
+            playable.unfinished(target).write_bytes(b"half")
+            raise DecodeError("decoding takes longer than 1 seconds")
+
+    made = extras.VideoExtras(("video",), tmp_path, [PORTRAIT], None, ReportConfig())
+    clips = VideoClips(np.zeros((2, 4, 16, 16, 3), np.uint8), 100, 1.0)
+    with pytest.raises(DecodeError, match="takes longer"):
+        made.make(PORTRAIT, clips, row_like(width=64, height=48, difficulty=None), Ended())
+    assert not list((tmp_path / "videos" / "rotated_90").iterdir())
 
 
 def row_like(**changes):

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -164,7 +165,23 @@ def test_going_on_makes_the_extras_that_are_not_there(videos, tmp_path):
     (output / "v1.mark").unlink()
     marks = Marks(output)
     run(videos, output, batch_size=1, extras=marks, resume=True)
-    assert marks.made == ["v1.avi", "v4.avi"]
+    assert sorted(marks.made) == ["v1.avi", "v4.avi"]
+
+
+def test_extras_are_made_beside_one_another_and_rows_keep_their_order(videos, tmp_path):
+    class Together(Marks):
+        """Each waits for another one."""
+
+        both = threading.Barrier(2)
+
+        def make(self, path, clips, row, sandbox):
+            if path.name != "v4.avi":
+                self.both.wait(60)
+            return {"mark": [path.name]}
+
+    report = run(videos, tmp_path / "out", batch_size=1, threads=2, extras=Together(tmp_path))
+    assert [row["extras"]["mark"] for row in report.rows] == [[f"v{i}.avi"] for i in range(5)]
+    assert [Path(row["file"]).name for row in report.rows] == [f"v{i}.avi" for i in range(5)]
 
 
 def test_a_list_with_a_missing_file_scores_the_others(videos, tmp_path):
