@@ -38,7 +38,8 @@ _INPUT = flags.DEFINE_multi_string("input", [], "predict: a video, folder, glob,
 _OUTPUT = flags.DEFINE_string(
     "output",
     "",
-    "predict, evaluate, import_weights, export, export_adapter, compare, report, show, doctor: where results go.",
+    "predict, evaluate, import_weights, export, export_adapter, compare, report, serve, show, check, doctor: where "
+    "results go.",
 )
 _WEIGHTS = flags.DEFINE_string("weights", "", "import_weights, inspect: the weight file, or a run's workdir.")
 _DIFFICULTIES = flags.DEFINE_string("difficulties", "", "predict: a CSV of file and difficulty.")
