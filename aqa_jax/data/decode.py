@@ -104,12 +104,16 @@ def resize(frame: np.ndarray, size: Size) -> np.ndarray:
 
 @contextmanager
 def _opened(path: PathLike) -> Iterator[cv2.VideoCapture]:
-    if not Path(path).is_file():
-        raise DecodeError(f"{path}: no such file")
+    try:
+        if not Path(path).is_file():
+            raise DecodeError(f"{path}: no such file")
+        with open(path, "rb") as file:
+            head = file.read(4096)
+    except OSError as error:
+        raise DecodeError(f"{path}: {error.strerror}") from error
     # FFmpeg renders text files as terminal output.
-    with open(path, "rb") as file:
-        if b"\0" not in file.read(4096):
-            raise DecodeError(f"{path}: not a video")
+    if b"\0" not in head:
+        raise DecodeError(f"{path}: not a video")
     # Named, or OpenCV would take an image, or a name like img_%05d.jpg, for a video. It honours rotation flags.
     # Absolute, or FFmpeg would take a name with a colon for an address.
     capture = cv2.VideoCapture(os.path.abspath(path), cv2.CAP_FFMPEG)

@@ -131,6 +131,8 @@ def test_what_is_not_a_video(tmp_path, name, content):
         decode.count_frames(tmp_path / name)
     with pytest.raises(DecodeError, match="no such file"):
         decode.count_frames(tmp_path / "none.mp4")
+    with pytest.raises(DecodeError, match="File name too long"):
+        decode.count_frames(tmp_path / ("n" * 300))
 
 
 def test_truncated_video(tmp_path):
