@@ -162,5 +162,8 @@ def devices() -> Iterator[Finding]:
 
     yield Finding("devices", "computes in", f"{compute_dtype(Config())} by default (config.model.dtype)")
     if found[0].platform == "cpu" and (Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi")):
-        fix = "python -m pip install -r requirements-cuda12.txt (or -cuda13.txt, for a driver from 580 on)"
-        yield Finding("devices", "NVIDIA", "there is a driver, but jax has no GPU", BROKEN, fix)
+        if chosen := os.environ.get("JAX_PLATFORMS"):
+            yield Finding("devices", "NVIDIA", f"not used: JAX_PLATFORMS={chosen}", NOTE, "unset it to use the GPU")
+        else:
+            fix = "python -m pip install -r requirements-cuda12.txt (or -cuda13.txt, for a driver from 580 on)"
+            yield Finding("devices", "NVIDIA", "there is a driver, but jax has no GPU", BROKEN, fix)
