@@ -11,8 +11,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from aqa_jax.data import cores
-from aqa_jax.data.decode import Size, count_frames, cv2, iterate_frames
+from aqa_jax.data.decode import Size, count_frames
 from aqa_jax.errors import DecodeError
+from aqa_jax.predict.facts import read_facts
 from aqa_jax.predict.inputs import VIDEO_SUFFIXES
 
 from .table import Row
@@ -96,13 +97,10 @@ def look(folder: Path, files: dict[str, str], row_of: dict[str, int]) -> tuple[d
         path = folder / file
         try:
             frames = count_frames(path)
-            first = next(iterate_frames(path))
+            facts = read_facts(path)
         except DecodeError as error:
             return str(error).split(";")[0]
-        capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-        fps = capture.get(cv2.CAP_PROP_FPS)
-        capture.release()
-        return Source(str(path), (first.shape[0], first.shape[1]), fps if 0 < fps < 1000 else 0.0, frames)
+        return Source(str(path), (facts.height, facts.width), facts.fps or 0.0, frames)
 
     with ThreadPoolExecutor(cores()) as pool:
         results = tqdm(pool.map(one, files.values()), "looking at the videos", len(files), unit="video", disable=None)
