@@ -1,12 +1,16 @@
 """``--mode check --config C``: raw data and the built dataset of a config, before anything is computed from them."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aqa_jax import config as config_lib
 from aqa_jax.check import findings
 from aqa_jax.check.findings import Finding
 from aqa_jax.config import Config
 from aqa_jax.errors import AqaError, ConfigError
+
+if TYPE_CHECKING:
+    from aqa_jax.data.video_store import VideoStore
 
 
 def check(config: Config, output: Path | None = None) -> int:
@@ -70,12 +74,12 @@ def check(config: Config, output: Path | None = None) -> int:
     return _tell(found, looked_at, output)
 
 
-def _of_the_run(config: Config, store: "object", apart: bool) -> list[Finding]:
+def _of_the_run(config: Config, store: "VideoStore", apart: bool) -> list[Finding]:
     """What a training with ``config`` would refuse of its dataset, or should know."""
     from aqa_jax.train.run import Run
 
     run = Run(config)
-    run.store = store  # type: ignore[assignment]
+    run.store = store
     try:
         rows = run.rows
         run.check_columns()

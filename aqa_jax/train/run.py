@@ -62,13 +62,12 @@ class Run:
     @cached_property
     def store(self) -> VideoStore:
         """The dataset, built first if need be (by the first process; the others wait)."""
-        if jax.process_index() == 0:
-            build_dataset(self.config)
+        directory = build_dataset(self.config) if jax.process_index() == 0 else None
         if jax.process_count() > 1:
             from jax.experimental import multihost_utils
 
             multihost_utils.sync_global_devices("dataset built")
-        store = VideoStore.open(build_dataset(self.config))
+        store = VideoStore.open(directory or build_dataset(self.config))
         if self.config.data.crop > min(store.frame_size):
             raise ConfigError(
                 f"config.data.crop={self.config.data.crop} is larger than the stored frames {store.frame_size}."
