@@ -31,7 +31,10 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=60, help="with a score")
     parser.add_argument("--unlabelled", type=int, default=40, help="without one")
     parser.add_argument("--seed", type=int, default=0)
-    render(**vars(parser.parse_args()))
+    try:
+        render(**vars(parser.parse_args()))
+    except DataError as error:
+        sys.exit(f"error: {error}")
 
 
 def render(folder: Path, videos: int, unlabelled: int, seed: int) -> None:
