@@ -1,6 +1,7 @@
 """A trained model in Python: ``aqa_jax.load(run).score(video)``, with the verbs of the command line."""
 
 import hashlib
+import math
 import os
 import weakref
 from collections.abc import Iterable, Sequence
@@ -114,7 +115,7 @@ class Model:
           fps: of frames, for reports; it does not change the score.
 
         Raises:
-          ConfigError: the difficulty is missing.
+          ConfigError: the difficulty is missing, or no positive number.
           DataError: the video cannot be scored; DecodeError: it cannot be read.
         """
         (told,) = self._scores([self._decoded(video, difficulty, fps)])
@@ -128,12 +129,15 @@ class Model:
         """The scores of many videos, in their order; in the place of one that cannot be scored is its error.
 
         Args:
-          videos: as in :meth:`score`; few are held in memory at once.
+          videos: as in :meth:`score`; of files few are held in memory at once.
           difficulty: of all, or of each.
 
         Raises:
-          ConfigError: the difficulty is missing, or there are as many others as there are videos.
+          ConfigError: one video is given, a difficulty is missing or no positive number, or there are not as many as
+            videos.
         """
+        if isinstance(videos, str | os.PathLike | np.ndarray):
+            raise ConfigError("score_many takes a list of videos; score takes one.")
         videos = list(videos)
         given = list(difficulty) if isinstance(difficulty, Iterable) else [difficulty] * len(videos)
         if len(given) != len(videos):
@@ -187,6 +191,8 @@ class Model:
             raise ConfigError(
                 "This model multiplies by the difficulty of the action: give difficulty=3.0, or the like."
             )
+        if self.needs_difficulty and not 0 < float(difficulty or 0) < math.inf:
+            raise ConfigError(f"A difficulty is a positive number, not {difficulty}.")
 
     def _decoded_or_error(self, video: Video, difficulty: float | None) -> DecodedVideo | AqaError:
         try:
@@ -268,6 +274,8 @@ def _of_frames(
     """Frames uint8 RGB [F, H, W, 3] as a file with them would be read."""
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not frames.size:
         raise DataError(f"frames are uint8 RGB [F, H, W, 3], not {frames.dtype} {list(frames.shape)}")
+    if fps is not None and not 0 < fps < math.inf:
+        raise DataError(f"fps is a positive number of frames a second, not {fps}")
     chosen, tempo = choose_frames(len(frames), window)
     top, left = ((size - crop) // 2 for size, crop in zip(frame_size, crop_size, strict=True))
     small = {int(n): decode.resize(frames[n], frame_size) for n in np.unique(chosen)}

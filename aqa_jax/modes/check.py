@@ -1,5 +1,7 @@
 """Verifies a run, or data."""
 
+from pathlib import Path
+
 from aqa_jax.config import Config
 from aqa_jax.errors import ConfigError
 from aqa_jax.modes.request import Request
@@ -14,6 +16,9 @@ def run(request: Request) -> int:
         from aqa_jax.check import run as runs
 
         return runs.check(workdir)
+    # An empty --workdir is the path ".".
+    if workdir != Path():
+        raise ConfigError(f"{workdir} is no run: there is neither a config.json nor a folder checkpoints.")
     if request.config == Config():
         raise ConfigError("--mode check needs the --workdir of a run, or --config configs/NAME.py to check its data.")
     from aqa_jax.check import data

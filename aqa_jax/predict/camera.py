@@ -41,9 +41,11 @@ def record(camera: int, seconds: float, path: Path, *, clock: Callable[[], float
       DataError: there is no such camera, another program has it, or it stops sending.
     """
     with _opened(camera) as capture:
+        sent = _frames(capture)
+        first = next(sent, None)  # which takes what a camera takes to wake up
         start = clock()
-        settled = list(itertools.islice(_frames(capture), _SETTLING))
-        if len(settled) < _SETTLING:
+        settled = list(itertools.islice(sent, _SETTLING))
+        if first is None or len(settled) < _SETTLING:
             raise DataError(f"camera {camera} opens and sends no pictures: is it in use by another program?")
         rate = float(np.clip(_SETTLING / max(clock() - start, 1e-3), *_RATES))
         height, width = (side // 2 * 2 for side in settled[-1].shape[:2])
@@ -52,7 +54,7 @@ def record(camera: int, seconds: float, path: Path, *, clock: Callable[[], float
 
         def take() -> Iterator[np.ndarray]:
             nonlocal count
-            for frame in itertools.islice(_frames(capture), wanted):
+            for frame in itertools.islice(sent, wanted):
                 count += 1
                 yield frame[:height, :width]
 

@@ -72,6 +72,18 @@ def test_many_keep_their_order_and_one_that_fails_its_place(model, video, frames
         model.score(tmp_path / "no.mp4")
 
 
+def test_what_cannot_be_meant_is_said(model, frames, monkeypatch):
+    with pytest.raises(DataError, match="fps is a positive number"):
+        model.score(frames, fps=0.0)
+    for one in ("dive.mp4", frames):
+        with pytest.raises(ConfigError, match="takes a list of videos"):
+            model.score_many(one)
+    monkeypatch.setattr(type(model), "needs_difficulty", True)
+    for wrong in (-1.0, 0.0, float("nan")):
+        with pytest.raises(ConfigError, match="a positive number"):
+            model.score(frames, wrong)
+
+
 def test_what_cannot_be_loaded_is_said(untrained_workdir, tmp_path):
     with pytest.raises(ConfigError, match=r"none does not exist: give a run's --workdir, or a bundle"):
         aqa_jax.load(tmp_path / "none")

@@ -46,16 +46,20 @@ def test_names_of_cameras(name, number):
 
 def test_a_take_has_the_rate_and_length_of_the_camera(connected, tmp_path):
     connected[1] = Camera(100)
-    ticks = iter((0.0, 0.5))  # ten frames in half a second: twenty a second
-    assert camera.record(1, 2.0, tmp_path / "a.mp4", clock=lambda: next(ticks)) == 40
+    awake = connected[1].left - 1
+
+    def clock():
+        return 0.05 * (awake - connected[1].left)  # twenty frames a second
+
+    assert camera.record(1, 2.0, tmp_path / "a.mp4", clock=clock) == 40
     assert decode.count_frames(tmp_path / "a.mp4") == 40
     capture = decode.cv2.VideoCapture(str(tmp_path / "a.mp4"))
     assert capture.get(decode.cv2.CAP_PROP_FPS) == pytest.approx(20)
     first = next(decode.iterate_frames(tmp_path / "a.mp4"))
-    assert first.shape == (48, 64, 3) and abs(first.mean() - (200 - 89)) < 4  # after the ten that settle it
+    assert first.shape == (48, 64, 3) and abs(first.mean() - (200 - 88)) < 4  # after the eleven that settle it
 
 
-@pytest.mark.parametrize(("frames", "says"), [(5, "sends no pictures"), (15, r"stopped after 5 of \d+ frames")])
+@pytest.mark.parametrize(("frames", "says"), [(5, "sends no pictures"), (15, r"stopped after 4 of \d+ frames")])
 def test_a_camera_that_fails_leaves_no_file(connected, tmp_path, frames, says):
     connected[0] = Camera(frames)
     with pytest.raises(DataError, match=says):

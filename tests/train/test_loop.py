@@ -222,7 +222,7 @@ def test_a_state_that_is_not_finite_is_never_saved(trained, tmp_path, monkeypatc
 
 
 def test_a_run_is_checked_file_by_file(trained, tmp_path, capsys):
-    _, workdir = trained
+    config, workdir = trained
     assert check_run.check(workdir) == 0
     said = capsys.readouterr().out
     assert f"checkpoints/{STEPS} " in said and "evaluation/manifest.json" in said and "DAMAGED" not in said
@@ -253,8 +253,8 @@ def test_a_run_is_checked_file_by_file(trained, tmp_path, capsys):
     )
     assert "bytes instead of" in found[f"checkpoints/{STEPS}"]
     assert modes.run("check", modes.Request(config_lib.Config(), copy)) == 1
-    with pytest.raises(ConfigError, match="needs the --workdir of a run"):
-        modes.run("check", modes.Request(config_lib.Config(), tmp_path / "nothing"))
+    with pytest.raises(ConfigError, match="nothing is no run"):
+        modes.run("check", modes.Request(config, tmp_path / "nothing"))
 
 
 def _last(config, workdir):
