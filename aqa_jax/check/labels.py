@@ -1,6 +1,6 @@
 """Labels against each other: ids, scores, difficulties, judges, and who is on which side of the test."""
 
-import math
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -68,7 +68,8 @@ def _at(video: Video) -> tuple[str, int | None, str]:
 
 
 def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # False for NaN, infinity and whole numbers that no float can hold.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _repeated(videos: Sequence[Video]) -> list[Finding]:

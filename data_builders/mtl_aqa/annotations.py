@@ -1,6 +1,7 @@
 """MTL-AQA's annotation files: find, read, check and correct them."""
 
 import math
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -129,10 +130,10 @@ def fault_of(dive: dict[str, Any]) -> str:
     if missing := [name for name in NEEDED if name not in dive]:
         return f"no {', '.join(missing)}"
     if wrong := [name for name in WHOLE_NUMBERS if not _whole(dive[name])]:
-        return f"{wrong[0]} is {dive[wrong[0]]!r}, not a whole number"
+        return f"{wrong[0]} is {_shown(dive[wrong[0]])}, not a whole number"
     judges = dive.get("judge_scores")
     if judges is not None and not (isinstance(judges, list) and all(map(_is_number, judges))):
-        return f"judge_scores is {judges!r}, not a list of numbers"
+        return f"judge_scores is {_shown(judges)}, not a list of numbers"
     return ""
 
 
@@ -235,8 +236,16 @@ def _check_values(dives: dict[Key, dict[str, Any]], path: Path, require_judges: 
     )
 
 
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."
+
+
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Whether a float, NaN and infinity included, or a whole number that a float can hold."""
+    if isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    return isinstance(value, float)
 
 
 def _finite(value: Any) -> bool:

@@ -117,6 +117,9 @@ def test_labels_of_an_unlabelled_split_and_of_other_rules():
     assert check_labels(videos, unlabelled=["unlabelled"], groups_apart=False) == []
     found = check_labels([*videos, Video("d", "unlabelled", "h", 1.0)], unlabelled=["unlabelled"])
     assert places(found) == {("label", None, "d"), ("group", None, "c")}
+    # Whole numbers without bound come out of a pickle.
+    huge = Video("h", "train", "g", 10**400, difficulty=10**400)
+    assert places(check_labels([huge])) == {("label", None, "h"), ("difficulty", None, "h")}
     rated = Video("e", "train", "g", 12.0, judges=(2.0,) * 6)
     assert check_labels([rated], rule="sum", score_range=(6, 30)) == []
     assert places(check_labels([Video("f", "train", "g", 12.0, judges=(0.0, *(2.0,) * 5))], rule="sum")) == {

@@ -241,6 +241,7 @@ def test_a_corrupt_image(tmp_path, annotations, pictures):
     [
         ({"final_score": float("nan")}, "the score is not a number: 26_05"),
         ({"final_score": None}, "the score is not a number: 26_05"),
+        ({"final_score": 10**400}, "the score is not a number: 26_05"),
         ({"difficulty": 0.0}, "the difficulty is not a positive number: 26_05"),
         ({"judge_scores": [5.0] * 6 + [50.0]}, "a judge is outside 0-10: 26_05"),
     ],
@@ -250,6 +251,12 @@ def test_impossible_values(tmp_path, annotations, pictures, changes, message):
     with pytest.raises(DataError, match=message):
         read(tmp_path / "raw", tmp_path / "data")
     assert len(read(tmp_path / "raw", tmp_path / "data", exclude=["26_05"]).table) == 4
+
+
+def test_marks_that_no_float_can_hold_are_refused(tmp_path, annotations, pictures):
+    few_dives(tmp_path / "raw", annotations, pictures, judge_scores=[10**400] * 7)
+    with pytest.raises(DataError, match=r"26_05: judge_scores is \[10{78}\.\.\., not a list of numbers"):
+        read(tmp_path / "raw", tmp_path / "data")
 
 
 @pytest.mark.parametrize(
