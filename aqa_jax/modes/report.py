@@ -14,7 +14,9 @@ def run(request: Request) -> int:
         if request.output is None:
             raise ConfigError("--mode report RUN RUN needs --output FILE.html.")
         path = request.output
-        text = comparison_report(request.runs, allow_different_protocols=request.allow_different_protocols)
+        text = comparison_report(
+            request.runs, allow_different_protocols=request.allow_different_protocols, names=request.config.report.names
+        )
     elif not (request.workdir / "config.json").is_file():
         raise ConfigError("--mode report needs --workdir RUN of a finished run, or several: --mode report RUN RUN.")
     else:

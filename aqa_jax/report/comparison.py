@@ -12,22 +12,26 @@ from aqa_jax.evaluate.compare import FIGURES, PAIRED, Row
 from aqa_jax.report import charts, page
 from aqa_jax.report.figures import NAMES
 from aqa_jax.report.page import number, signed
+from aqa_jax.report.run import TELLING
 
 
-def comparison_report(runs: Sequence[str | os.PathLike[str]], *, allow_different_protocols: bool = False) -> str:
+def comparison_report(
+    runs: Sequence[str | os.PathLike[str]], *, allow_different_protocols: bool = False, names: bool = True
+) -> str:
     """The report of finished runs side by side as the text of one HTML file; the first is the reference.
 
     Args:
       runs: workdirs of runs or cross-validations, or evaluation folders.
       allow_different_protocols: compare, and say what differs, instead of refusing.
+      names: whether values that may name people or folders may be in it; the runs' own folders always are.
 
     Raises:
       ConfigError: fewer than two runs, or protocols that differ.
       DataError: a run has no results, or they are damaged.
     """
     rows = comparison.compare(runs, allow_different_protocols=allow_different_protocols)
-    names = short_names([row.name for row in rows])
-    shown = [_shown(row, name) for row, name in zip(rows, names, strict=True)]
+    called = short_names([row.name for row in rows])
+    shown = [_shown(row, name, names) for row, name in zip(rows, called, strict=True)]
     differences = [(one["name"], row.differences) for one, row in zip(shown, rows, strict=True) if row.differences]
     return page.render(
         "comparison.html",
@@ -42,11 +46,11 @@ def comparison_report(runs: Sequence[str | os.PathLike[str]], *, allow_different
         changes=[
             (NAMES[key][0], key in ("mae", "crps"), charts.intervals(
                 [(name, found[key]["difference"], found[key]["interval"]) for name, found in differences],
-                f"{NAMES[key][0]}, less that of {names[0]}", zero=True,
+                f"{NAMES[key][0]}, less that of {called[0]}", zero=True,
             ))
             for key in PAIRED
         ] if differences else [],
-        settings=_settings(rows),
+        settings=[one for one in _settings(rows) if names or one[0].removeprefix("config.") not in TELLING],
     )  # fmt: skip
 
 
@@ -57,7 +61,7 @@ def short_names(paths: Sequence[str]) -> list[str]:
     return [str(one.relative_to(shared)) for one in whole]
 
 
-def _shown(row: Row, name: str) -> dict[str, Any]:
+def _shown(row: Row, name: str, names: bool) -> dict[str, Any]:
     figures = {key: number(row.figures[key], NAMES[key][1]) for key in FIGURES}
     changes = {}
     for key, change in row.differences.items():
@@ -70,7 +74,8 @@ def _shown(row: Row, name: str) -> dict[str, Any]:
     return {
         "name": name, "head": row.head, "rule": row.rule.replace("_", " "), "num_examples": row.num_examples,
         "figures": figures, "rho": figures["rho"] + rho, "changes": changes, "unpaired": row.unpaired,
-        "differs": row.differs, "protocol": row.fingerprint["id"],
+        "differs": [part if names or not part.startswith("excluded:") else "excluded: others" for part in row.differs],
+        "protocol": row.fingerprint["id"],
     }  # fmt: skip
 
 

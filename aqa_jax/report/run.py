@@ -15,7 +15,7 @@ from aqa_jax.report.figures import coverage_rows, figure_rows, selection_rows
 from aqa_jax.report.worst import worst_cases
 
 # Keys whose values may name people, or folders of this machine.
-_TELLING = ("data.data_dir", "data.raw_dir", "data.exclude", "data.test_where", "model.weights", "adapter.file")
+TELLING = ("data.data_dir", "data.raw_dir", "data.exclude", "data.test_where", "model.weights", "adapter.file")
 CONTROLS = "aqa_jax.controls/1"
 PICTURES = (
     (
@@ -72,8 +72,8 @@ def run_report(workdir: Path, config: Config, *, thumbnails: bool = True, names:
         if predictions.exists()
         else None,
         parameters=parameters(config),
-        changed=[one for one in _changed(config) if names or one[0].removeprefix("config.") not in _TELLING],
-        settings=[(f"config.{key}", item) for key, item, _ in config_lib.walk(config) if names or key not in _TELLING],
+        changed=[one for one in _changed(config) if names or one[0].removeprefix("config.") not in TELLING],
+        settings=[(f"config.{key}", item) for key, item, _ in config_lib.walk(config) if names or key not in TELLING],
         training=_training(workdir),
         fingerprint=[
             (key, item)

@@ -198,6 +198,19 @@ def test_runs_side_by_side(tmp_path, store):
     assert page.text.count("is better") == 3 and "MAE" in page.text
 
 
+def test_of_runs_side_by_side_too_names_can_be_left_out(tmp_path, store):
+    write_run(tmp_path / "a", store)
+    write_run(tmp_path / "b", store, **{"data.exclude": "Miller", "train.steps": 77})
+    path = tmp_path / "b" / "evaluation" / "metrics.json"
+    content = json.loads(path.read_text())
+    content["protocol_fingerprint"]["parts"]["excluded"] = ["Miller"]
+    write_json(path, content | {"protocol_fingerprint": content["protocol_fingerprint"] | {"id": "4567"}})
+    runs = [tmp_path / "a", tmp_path / "b"]
+    whole, without = (comparison_report(runs, allow_different_protocols=True, names=names) for names in (True, False))
+    assert whole.count("Miller") == 2 and "Miller" not in without
+    assert "excluded: others" in without and "config.train.steps" in without
+
+
 def test_modes(run, store, tmp_path, capsys):
     folder, config = run
     request = modes.Request(config, folder)
