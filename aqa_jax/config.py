@@ -284,10 +284,10 @@ def fingerprint(config: Config) -> str:
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def differences(a: Config, b: Config) -> list[str]:
-    """The keys on which two configs differ, as ``key: a -> b``."""
-    other = {k: v for k, v, _ in walk(b)}
-    return [f"config.{k}: {v!r} -> {other[k]!r}" for k, v, _ in walk(a) if v != other[k]]
+def differences(a: Config, b: Config, *, of_results: bool = False) -> list[str]:
+    """The keys on which two configs differ, as ``key: a -> b``; ``of_results``: those alone that change a result."""
+    other = {k: v for k, v, _ in walk(b) if changes_the_result(k) or not of_results}
+    return [f"config.{k}: {v!r} -> {other[k]!r}" for k, v, _ in walk(a) if k in other and v != other[k]]
 
 
 def all_options(data: DataConfig) -> dict[str, str]:

@@ -100,7 +100,12 @@ def test_fingerprint_follows_what_changes_the_result_and_nothing_else():
     elsewhere = dataclasses.replace(base, data=dataclasses.replace(base.data, data_dir="other", threads=3))
     assert config_lib.fingerprint(base) != config_lib.fingerprint(seed)
     assert config_lib.fingerprint(base) == config_lib.fingerprint(elsewhere)
-    assert config_lib.differences(base, seed) == ["config.seed: 0 -> 1"]
+    both = dataclasses.replace(elsewhere, seed=1)
+    assert config_lib.differences(base, both, of_results=True) == ["config.seed: 0 -> 1"]
+    assert config_lib.differences(base, both)[1:] == [
+        "config.data.data_dir: 'data' -> 'other'",
+        "config.data.threads: 0 -> 3",
+    ]
 
 
 def test_given_options_change_those_of_the_config_file():

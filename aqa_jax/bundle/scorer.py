@@ -42,7 +42,7 @@ def open_bundle(path: Path, config: Config | None = None) -> RunScorer:
     kept = reader.config()
     config = config or kept
     if config_lib.fingerprint(config) != config_lib.fingerprint(kept):
-        changed = "\n  ".join(config_lib.differences(kept, config))
+        changed = "\n  ".join(config_lib.differences(kept, config, of_results=True))
         raise ConfigError(
             f"{path} is one model, scored in one way; only config.predict keys may be changed, not\n  {changed}\n"
             "Change them where the run is, and export again."

@@ -15,7 +15,7 @@ def run(request: Request) -> int:
     config, workdir = request.config, request.workdir
     check_single_run(workdir)
     kept = config_lib.resolve(config_lib.read_json(workdir / "config.json"))
-    changed = config_lib.differences(kept, config)
+    changed = config_lib.differences(kept, config, of_results=True)
     if config_lib.fingerprint(kept) != config_lib.fingerprint(config) and request.output is None:
         raise ConfigError(
             "Evaluating under other keys than the run was trained with:\n  " + "\n  ".join(changed) + "\n"

@@ -227,7 +227,7 @@ def keep_config(config: Config, workdir: Path) -> None:
     path = workdir / "config.json"
     if path.exists():
         kept = config_lib.resolve(config_lib.read_json(path))
-        changed = config_lib.differences(kept, config)
+        changed = config_lib.differences(kept, config, of_results=True)
         if config_lib.fingerprint(kept) != config_lib.fingerprint(config):
             raise ConfigError(
                 f"{workdir} belongs to another config:\n  " + "\n  ".join(changed) + "\n"
