@@ -27,7 +27,7 @@ import jax
 from aqa_jax import config as config_lib
 from aqa_jax.config import Config
 from aqa_jax.config_keys import CrossvalConfig
-from aqa_jax.data.splits import MIN_FOLD, folds_of, to_train_on
+from aqa_jax.data.splits import MIN_FOLD, folds_of, to_train_on, without
 from aqa_jax.errors import AqaError, ConfigError, DataError, Interrupted, RunError
 from aqa_jax.evaluate.crossval import ERROR, Member, Plan
 from aqa_jax.evaluate.protocol import fingerprint, protocol
@@ -52,7 +52,9 @@ def plan(config: Config) -> Plan:
     """
     wanted, first = config.crossval, Run(_single(config, "", config.seed))
     data, table = config.data, first.store.table
-    rows = to_train_on(table, data.training_split)
+    # A fold is what is left of it: an excluded patient is none.
+    whole = {"train": to_train_on(table, data.training_split)}
+    rows = without(table, whole, config_lib.excluded_ids(data))["train"]
     column, left_out, tests = "", 0, {OWN_TEST_SPLIT: data.test_where}
     if wanted.protocol:
         column = _column(wanted.protocol, first)

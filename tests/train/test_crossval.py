@@ -138,6 +138,15 @@ def test_impossible_folds_are_refused_before_the_first_step(source, protocol, ch
         crossval.plan(make(source, protocol=protocol, **changes))
 
 
+def test_excluded_videos_are_in_no_fold(source, quick):
+    surgeons = crossval.plan(make(source, protocol="louo")).folds
+    first = [id_ for id_ in ids_of(TASK) if id_.startswith(f"{TASK}_{surgeons[0]}")]
+    without = crossval.plan(make(source, protocol="louo", **{"data.exclude": ",".join(first)}))
+    assert without.folds == surgeons[1:]
+    with pytest.raises(ConfigError, match=f"fewer than 3 videos.*group={surgeons[0]} \\(2\\)"):
+        crossval.plan(make(source, protocol="louo", **{"data.exclude": ",".join(first[2:])}))
+
+
 def test_one_surgeon_cannot_be_left_out(tmp_path, quick):
     source = of_trials(tmp_path, [id_ for id_ in ids_of(TASK) if "_B0" in id_])
     with pytest.raises(ConfigError, match="louo: all 4 videos have the group B: tested on it, none is left to train"):
