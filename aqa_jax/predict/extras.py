@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # Generous sizes of the files, for a disk that is nearly full.
 _MEGABYTES = {"video": 12, "distribution": 1, "keyframes": 1, "why": 4, "report": 12}
 NAMES = tuple(_MEGABYTES)
+_FILES = ("annotated.mp4", "distribution.png", "best.jpg", "worst.jpg", "why.json", "why.mp4", "report.html")
 # Height and width, in pixels, that a frame may take above its panel: both fit a screen.
 _BOXES = {"landscape": (540, 640), "portrait": (640, 480)}
 _STILLS = 3
@@ -117,6 +118,9 @@ class VideoExtras:
         """
         folder = self._output / "videos" / self._folders[str(path)]
         folder.mkdir(parents=True, exist_ok=True)
+        # What an earlier call left there may be of another video of that name, of another person.
+        for name in _FILES:
+            (folder / name).unlink(missing_ok=True)
         with self._one_at_a_time:
             why = self._explained(clips, row["difficulty"])
         made: dict[str, list[Path]] = {}

@@ -90,11 +90,16 @@ def test_all_of_them_for_an_upright_portrait(explained, tmp_path):
     assert bool(made.note) == ("MPEG-4" in made.note)
 
 
-def test_pictures_alone_explain_nothing(tmp_path):
+def test_pictures_alone_explain_nothing_and_nothing_of_another_call_stays(tmp_path):
+    folder = tmp_path / "out" / "videos" / "rotated_90"
+    folder.mkdir(parents=True)
+    for name in ("report.html", "notes.txt"):
+        (folder / name).write_text("an earlier call's, perhaps of somebody else")
     # No explanation is stubbed here: this scorer has no segments that could be explained.
     report, made = scored(PORTRAIT, tmp_path / "out", "distribution")
     assert report.exit_code == 0 and not made.note
-    assert decode.read_image(tmp_path / "out" / "videos" / "rotated_90" / "distribution.png").shape[1] > 600
+    assert decode.read_image(folder / "distribution.png").shape[1] > 600
+    assert sorted(path.name for path in folder.iterdir()) == ["distribution.png", "notes.txt"]
 
 
 def test_a_process_that_is_ended_while_it_writes_leaves_no_half_video(explained, tmp_path):
