@@ -29,6 +29,7 @@ from aqa_jax.predict.sandbox import Sandbox
 from aqa_jax.predict.scorer import RunScorer
 from aqa_jax.predict.trust import Reported
 from aqa_jax.predict.video_clips import VideoClips, choose_frames, read_clips
+from aqa_jax.quiet import only_errors
 
 Video = str | os.PathLike[str] | np.ndarray
 """A video file, or its upright frames: uint8 RGB [F, H, W, 3]."""
@@ -260,7 +261,9 @@ def load(path: str | os.PathLike[str], **settings: Any) -> Model:
     known = values["predict"] if isinstance(values.get("predict"), dict) else {}
     values["predict"] = known | settings
     config = config_lib.resolve(values)
-    return Model(make_scorer(config, path), Sandbox(config.predict.decode_seconds, config.predict.decode_mb))
+    with only_errors():  # Orbax warns of a file that it does without.
+        scorer = make_scorer(config, path)
+    return Model(scorer, Sandbox(config.predict.decode_seconds, config.predict.decode_mb))
 
 
 def _of_frames(

@@ -7,18 +7,18 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
-from absl import logging
 from google.protobuf import json_format
 
 from aqa_jax.data.builder import VideoBuilderConfig, VideoDatasetBuilder
 from aqa_jax.errors import ConfigError, DataError
+from aqa_jax.quiet import only_errors
 
 BUILDERS = Path(__file__).resolve().parents[2] / "data_builders"
 
@@ -75,16 +75,6 @@ def _typed(value: Any, kind: type, what: str) -> Any:
     if type(value) is not kind:
         raise ConfigError(f"{what} is of type {kind.__name__}, got {value!r}")
     return value
-
-
-@contextmanager
-def _only_errors() -> Iterator[None]:
-    before = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
 
 
 def build(
@@ -153,7 +143,7 @@ def make_builder(
     cls = builder_class(name)
     try:
         config = cls.config_for(make_config(cls, options or {}), raw_dir, data_dir)
-        with _only_errors():  # TFDS warns of every config that is not in BUILDER_CONFIGS
+        with only_errors():  # TFDS warns of every config that is not in BUILDER_CONFIGS
             return cls(data_dir=os.fspath(data_dir), config=config)
     except OSError as error:
         raise DataError(f"config.data.data_dir={os.fspath(data_dir)!r}: {_in_words(error)}") from error

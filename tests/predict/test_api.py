@@ -1,7 +1,11 @@
 """A model in Python says what the command line says."""
 
+import logging
+from logging.handlers import BufferingHandler
+
 import numpy as np
 import pytest
+from absl import logging as absl_logging
 
 import aqa_jax
 from aqa_jax.data import decode
@@ -12,7 +16,14 @@ from aqa_jax.predict.predict import predict
 
 @pytest.fixture(scope="module")
 def model(untrained_workdir):
+    heard, before = BufferingHandler(100), absl_logging.get_verbosity()
+    absl_logging.set_verbosity(absl_logging.WARNING)
+    logging.getLogger("absl").addHandler(heard)
     with aqa_jax.load(untrained_workdir, decode_seconds=60.0) as one:
+        assert not heard.buffer  # Orbax's warnings are not for whoever scores a video.
+        logging.getLogger("absl").removeHandler(heard)
+        assert absl_logging.get_verbosity() == absl_logging.WARNING
+        absl_logging.set_verbosity(before)
         yield one
 
 
