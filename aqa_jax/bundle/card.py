@@ -22,7 +22,14 @@ _FIGURES = {
 }
 
 
-def model_card(config: Config, trained: Trained, metrics: Mapping[str, Any] | None, content: Collection[str]) -> str:
+def model_card(
+    config: Config,
+    trained: Trained,
+    metrics: Mapping[str, Any] | None,
+    content: Collection[str],
+    *,
+    needs_difficulty: bool,
+) -> str:
     """The card, as Markdown.
 
     Args:
@@ -30,12 +37,14 @@ def model_card(config: Config, trained: Trained, metrics: Mapping[str, Any] | No
       trained: the weights in the bundle, and what is known of them.
       metrics: the evaluation of these weights; None: there is none.
       content: the members of the bundle.
+      needs_difficulty: whether a video's difficulty must be given.
     """
+    difficulty = " --config.predict.difficulty=3.0" if needs_difficulty else ""
     parts = [
         _title(config, trained),
         "## Use\n\n"
         "```bash\n"
-        f"python run.py --mode predict --workdir FILE.aqa --input VIDEO{_difficulty(config)}\n"
+        f"python run.py --mode predict --workdir FILE.aqa --input VIDEO{difficulty}\n"
         "```\n\n"
         'or in Python `aqa_jax.load("FILE.aqa").score("VIDEO")`. Scores are the run\'s own, to the bit on the same '
         "machine with the same versions.",
@@ -181,13 +190,6 @@ def _members(content: Collection[str]) -> str:
         "all bytes. They find damage, not forgery: compare the digest with the sender's (`--mode inspect --weights "
         "FILE.aqa` prints it).\n\n" + _table("member", "", rows)
     )
-
-
-def _difficulty(config: Config) -> str:
-    scaled = config.head.name == "dae_mt" or (
-        config.head.times_difficulty and config.head.name in ("musdl", "dae_judges", "core", "dae_core")
-    )
-    return " --config.predict.difficulty=3.0" if scaled else ""
 
 
 def _table(left: str, right: str, rows: Mapping[str, str]) -> str:

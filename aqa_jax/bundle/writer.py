@@ -65,7 +65,9 @@ def export_run(config: Config, workdir: Path, output: Path) -> str:
         from aqa_jax.bundle.program import export_program
 
         content[members.PROGRAM] = export_program(config, trained)
-    content[members.CARD] = card.model_card(config, trained, metrics, content).encode()
+    needs_difficulty = "difficulty" in run.task.columns
+    text = card.model_card(config, trained, metrics, content, needs_difficulty=needs_difficulty)
+    content[members.CARD] = text.encode()
     content[members.MANIFEST] = members.to_json(
         {
             "schema": members.MANIFEST_SCHEMA,

@@ -12,6 +12,7 @@ import pytest
 from aqa_jax import bundle, modes
 from aqa_jax import config as config_lib
 from aqa_jax.bundle import container, members
+from aqa_jax.bundle.card import model_card
 from aqa_jax.bundle.program import load_program
 from aqa_jax.bundle.reader import Reader
 from aqa_jax.bundle.writer import export_run
@@ -19,6 +20,8 @@ from aqa_jax.errors import BundleError, ConfigError, DataError
 from aqa_jax.evaluate import familiarity, recalibration, results
 from aqa_jax.files import read_json, write_json
 from aqa_jax.predict.scorer import RunScorer
+from aqa_jax.predict.trained import Trained
+from aqa_jax.train.run import Run
 from benchmarks.predict import untrained_run
 from tests.tiny import tiny_config
 
@@ -125,6 +128,9 @@ def test_the_card_says_what_one_must_know(run, path, tmp_path):
         "None is stated", "for six months", "3 clips of 8 frames", "any number of videos at once",
     ):  # fmt: skip
         assert words in card, words
+    assert "--config.predict.difficulty" not in card
+    given = model_card(config, Trained.of_run(Run(config), workdir), None, (), needs_difficulty=True)
+    assert "--input VIDEO --config.predict.difficulty=" in given and "These weights were not evaluated" in given
     settings = dataclasses.replace(
         config.export, familiarity=False, training_scores=False, fingerprints=True, licence="CC BY 4.0", stablehlo=False
     )
