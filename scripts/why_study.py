@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from PIL import Image
 from scipy import stats
 from tqdm import tqdm
 
@@ -232,6 +233,8 @@ def draw(path: Path, scorer: RunScorer, split: str) -> None:
         right.tick_params(labelsize=8)
     panels[0, 1].set_title("occlusion: points that a segment adds", fontsize=9)
     save(figure, path)
+    # A third of the size: it lies in docs/.
+    Image.open(path).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def table(figures: dict[str, Any]) -> str:
