@@ -80,7 +80,8 @@ class VideoExtras:
           report: what may stand in a report.
         """
         self.names = names
-        self._output, self._scorer, self._report = output, scorer, report
+        self.shows: Mapping[str, Any] = {"thumbnails": report.thumbnails, "names": report.names}
+        self._output, self._scorer = output, scorer
         self._folders = folders(videos)
         self._codecs: set[str] = set()
         # Matplotlib is not made for several threads, and one explanation at a time keeps the device's memory small.
@@ -221,7 +222,6 @@ class VideoExtras:
         with self._one_at_a_time:
             write_video_report(
                 folder / "report.html", row=row, model=self._model, clips=clips, explanation=why,
-                training_scores=self._training_scores, thumbnails=self._report.thumbnails,
-                names=self._report.names,
+                training_scores=self._training_scores, **self.shows,
             )  # fmt: skip
         return [folder / "report.html"]

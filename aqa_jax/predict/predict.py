@@ -55,6 +55,8 @@ class Extras(Protocol):
     """What a scored video gets beside its score."""
 
     names: tuple[str, ...]
+    shows: Mapping[str, Any]
+    """Settings of what they show, plain JSON: a call that goes on makes those anew that were made otherwise."""
 
     def room(self, videos: int) -> int:
         """Bytes on the disk that they may take, generously."""
@@ -166,7 +168,7 @@ def predict(
       ConfigError: `resume`, and what is there was made by another model or with other settings.
     """
     threads, output = threads or min(cores(), _MOST_THREADS), Path(output)
-    names = () if extras is None else extras.names
+    names, shows = ((), {}) if extras is None else (extras.names, extras.shows)
     report = Report(check=Check() if check else None)
     settings = {
         "window_frames": form.window.window,
@@ -186,7 +188,7 @@ def predict(
             raise DataError(f"{path}: no such file")
         with open(path, "rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        if (kept := partial.find(str(path), sha256, given, names)) is not None:
+        if (kept := partial.find(str(path), sha256, given, names, shows)) is not None:
             return kept
         clips = read_clips(path, form.window, form.frame_size, form.crop_size, sandbox=sandbox)
         return DecodedVideo(str(path), clips, read_facts(path, sandbox), sha256, given)
@@ -209,7 +211,7 @@ def predict(
             while unfinished and (len(unfinished) > most or (first := unfinished[0][2]) is None or first.done()):
                 row, difference, made = unfinished.popleft()
                 row |= {} if made is None else made.result()
-                partial.add(row, difference)
+                partial.add(row, difference, shows)
                 keep(row, difference)
 
         def finish() -> None:

@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +54,17 @@ def check_output(folder: Path, room: int = _ROOM) -> None:
 
 @dataclass
 class Kept:
-    """A row of an earlier call that was cut off, and its differences from the plain model (score, sigma)."""
+    """A row of an earlier call that was cut off.
+
+    Attributes:
+      row: as in scores.json.
+      check: its differences from the plain model (score, sigma).
+      shows: the settings of its extras.
+    """
 
     row: dict[str, Any]
     check: list[float] | None = None
+    shows: dict[str, Any] = field(default_factory=dict)
 
 
 class Partial:
@@ -90,7 +97,7 @@ class Partial:
         with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as self._file:
             self._line({"schema": _PARTIAL_SCHEMA, "key": key})
             for one in self._kept.values():
-                self.add(one.row, one.check)
+                self.add(one.row, one.check, one.shows)
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115  (closed in __exit__)
 
     def __enter__(self) -> "Partial":
@@ -107,24 +114,26 @@ class Partial:
                 "--config.predict.resume=True goes on with them."
             )
 
-    def find(self, file: str, sha256: str, difficulty: float | None, extras: tuple[str, ...]) -> Kept | None:
-        """The row of an earlier call for the same content, difficulty and extras, if there is one."""
+    def find(
+        self, file: str, sha256: str, difficulty: float | None, extras: tuple[str, ...], shows: Mapping[str, Any]
+    ) -> Kept | None:
+        """The row of an earlier call for the same content, difficulty and extras with these settings, if any."""
         one = self._kept.get(file)
         if one is None or one.row["sha256"] != sha256 or one.row["difficulty"] != difficulty:
             return None
         made = one.row.get("extras", {})
-        if sorted(made) != sorted(extras) or one.row.get("extras_error"):
+        if sorted(made) != sorted(extras) or one.row.get("extras_error") or one.shows != shows:
             return None
         there = (self.folder / name for names in made.values() for name in names)
         return one if all(name.is_file() for name in there) else None
 
-    def add(self, row: Mapping[str, Any], check: list[float] | None) -> None:
-        """Keeps a row, on the disk.
+    def add(self, row: Mapping[str, Any], check: list[float] | None, shows: Mapping[str, Any]) -> None:
+        """Keeps a row, on the disk, with what :class:`Kept` says.
 
         Raises:
           StorageError: the disk is full.
         """
-        self._line({"row": row, "check": check})
+        self._line({"row": row, "check": check, "shows": shows})
         self._rows += 1
 
     def finish(self) -> None:
@@ -147,7 +156,9 @@ class Partial:
             try:
                 content = json.loads(line)
                 if number:
-                    self._kept[content["row"]["file"]] = Kept(content["row"], content["check"])
+                    self._kept[content["row"]["file"]] = Kept(
+                        content["row"], content["check"], content.get("shows", {})
+                    )
                 else:
                     head = dict(content)
             except (ValueError, KeyError, TypeError):

@@ -99,7 +99,7 @@ class _ReportMaker:
     def __init__(
         self, scorer: RunScorer | EnsembleScorer, name: str, model: Mapping[str, Any], shows: Mapping[str, bool]
     ):
-        self._scorer, self._name, self._model, self._shows = scorer, name, model, shows
+        self._scorer, self._name, self._model, self.shows = scorer, name, model, shows
         self.row: dict[str, Any] = {}
         self.main = self.report = ""
 
@@ -112,7 +112,7 @@ class _ReportMaker:
         self.row = {**row, "file": self._name}
         self.main, self.report = report_parts(
             row=self.row, model=self._model, clips=clips, explanation=explain(self._scorer, clips, row["difficulty"]),
-            training_scores=self._scorer.trained_on.get("scores"), **self._shows,
+            training_scores=self._scorer.trained_on.get("scores"), **self.shows,
         )  # fmt: skip
         return {}
 

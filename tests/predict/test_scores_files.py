@@ -134,8 +134,8 @@ class Marks:
 
     names = ("mark",)
 
-    def __init__(self, output):
-        self.output, self.made = output, []
+    def __init__(self, output, **shows):
+        self.output, self.made, self.shows = output, [], shows
 
     def room(self, videos):
         return 2**20
@@ -164,8 +164,13 @@ def test_going_on_makes_the_extras_that_are_not_there(videos, tmp_path):
         run(videos, output, KilledAt(4), batch_size=1, threads=1, extras=Marks(output))
     (output / "v1.mark").unlink()
     marks = Marks(output)
+    with pytest.raises(Killed):
+        run(videos, output, KilledAt(2), batch_size=1, threads=1, extras=marks, resume=True)
+    assert marks.made == ["v1.avi"]
+    # What was made with names in it is not what was asked for without them.
+    marks = Marks(output, names=False)
     run(videos, output, batch_size=1, extras=marks, resume=True)
-    assert sorted(marks.made) == ["v1.avi", "v4.avi"]
+    assert sorted(marks.made) == ["v0.avi", "v1.avi", "v3.avi", "v4.avi"]
 
 
 def test_extras_are_made_beside_one_another_and_rows_keep_their_order(videos, tmp_path):
