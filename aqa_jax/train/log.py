@@ -95,15 +95,17 @@ class _Board:
 
 
 def read_log(directory: Path) -> list[dict[str, Any]]:
-    """The lines of ``train.jsonl`` in ``directory``; a last line that a kill cut short is left out."""
+    """The lines of ``train.jsonl`` in ``directory``; damaged ones, as the last that a kill cut short, are left out."""
     path = directory / "train.jsonl"
     lines: list[dict[str, Any]] = []
     if path.exists():
-        for text in path.read_text().splitlines():
+        for text in path.read_bytes().splitlines():
             try:
-                lines.append(json.loads(text))
-            except json.JSONDecodeError:
-                break
+                line = json.loads(text)
+            except ValueError:
+                continue
+            if isinstance(line, dict) and isinstance(line.get("step"), int):
+                lines.append(line)
     return lines
 
 

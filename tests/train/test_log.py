@@ -31,6 +31,14 @@ def test_steps_are_logged_for_programs_and_for_tensorboard(tmp_path):
     assert loss.step == 3 and loss.summary.value[0].tag == "train/loss" and loss.summary.value[0].simple_value == 0.5
 
 
+def test_damaged_lines_do_not_stop_a_training_that_goes_on(tmp_path):
+    whole = [b'{"step": 1, "kind": "train"}', b'{"step": 2, "kind": "train"}']
+    damaged = [b'{"step": 1, "kind": "tr\xffin"}', b"{}", b"7", b'{"step": "1"}', b'{"step": 3, "ki']
+    (tmp_path / "train.jsonl").write_bytes(b"\n".join([whole[0], *damaged[:-1], whole[1], damaged[-1]]))
+    TrainLog(tmp_path, 2, 10).close()
+    assert (tmp_path / "train.jsonl").read_bytes().splitlines() == whole
+
+
 @pytest.mark.parametrize("which", ["lines", "tensorboard"])
 def test_a_full_disk_ends_a_training_in_words_and_nobody_waits(tmp_path, which):
     log = TrainLog(tmp_path, 0, 10)
