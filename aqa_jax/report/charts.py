@@ -47,8 +47,11 @@ def curve(scores: np.ndarray, score: float) -> str:
     return chart(figure)
 
 
-def bars(values: np.ndarray, label: str) -> str:
-    """A signed bar a segment [S], in points: green above zero, orange and hatched below."""
+def bars(values: np.ndarray, label: str, *, least: float = 0.0) -> str:
+    """A signed bar a segment [S], in points: green above zero, orange and hatched below.
+
+    The axis reaches to ``least`` points at the least, so that what is small looks small.
+    """
     figure, axes = new_figure(_WIDTH, 2.3)
     numbers = np.arange(1, len(values) + 1)
     drawn = axes.bar(numbers, values, color=[GREEN if v >= 0 else ORANGE for v in values], width=0.7)
@@ -57,6 +60,8 @@ def bars(values: np.ndarray, label: str) -> str:
             bar.set(hatch="///", edgecolor="white", linewidth=0)
     axes.axhline(0, color=GREY, linewidth=1)
     axes.set(xlabel="segment", ylabel=label, xticks=numbers)
+    if np.abs(values).max() < least:
+        axes.set_ylim(-least, least)
     return chart(figure)
 
 

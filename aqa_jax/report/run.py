@@ -144,7 +144,9 @@ def _changed(config: Config) -> list[tuple[str, Any, str]]:
 def _training(workdir: Path) -> list[tuple[str, Any]]:
     """Steps and pace, from the log."""
     try:
-        lines = [json.loads(line) for line in (workdir / "logs" / "train.jsonl").read_text().splitlines()]
+        lines = [
+            json.loads(line) for line in (workdir / "logs" / "train.jsonl").read_text(encoding="utf-8").splitlines()
+        ]
     except (OSError, ValueError):
         return []
     steps = [line for line in lines if line.get("kind") == "train" and "step_seconds" in line]

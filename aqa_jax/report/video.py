@@ -27,6 +27,8 @@ _SHOWN_ABOVE = {
     "extras",
 }
 
+_SMALL = 0.1  # of sigma
+
 
 def write_video_report(
     path: str | os.PathLike[str],
@@ -111,10 +113,11 @@ def _why(explanation: "Explanation", sigma: float) -> dict[str, Any]:
     contributions = np.asarray(explanation.contributions, float)
     occlusion = np.asarray(explanation.occlusion, float)
     _, fault = explanation.pointed_at(sigma)
+    least = _SMALL * sigma
     return {
         "curve": charts.curve(np.asarray(explanation.segment_scores, float), explanation.score),
-        "contributions": charts.bars(contributions, "points added"),
-        "occlusion": charts.bars(occlusion, "points lost when hidden"),
+        "contributions": charts.bars(contributions, "points added", least=least),
+        "occlusion": charts.bars(occlusion, "points lost when hidden", least=least),
         "rows": [
             {
                 "segment": s + 1,

@@ -7,6 +7,7 @@ import pytest
 
 from aqa_jax.explain.explanation import Explanation
 from aqa_jax.predict.video_clips import VideoClips
+from aqa_jax.report import charts
 from aqa_jax.report.video import report_parts, write_video_report
 from tests.report.parsed import check_report
 
@@ -105,6 +106,15 @@ def test_a_fault_is_named_only_where_there_is_one(clips, why, least):
     page = check_report(text_of(clips, none))
     assert "pulls the score down the most" not in page.text and "for a fault" not in page.text
     assert "Grad-CAM" not in page.text
+
+
+def test_bars_that_are_small_beside_sigma_look_small(clips, why, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(charts, "chart", lambda figure: drawn.append(figure.axes[0].get_ylim()) or "data:,x")
+    text_of(clips, dataclasses.replace(why, contributions=why.contributions * 0.01))
+    (_, contributions, occlusion) = drawn[1:]
+    assert contributions == pytest.approx((-0.604, 0.604)), "a tenth of sigma"
+    assert occlusion[0] < -8.5
 
 
 def test_the_file_is_written_whole(tmp_path, clips):
