@@ -21,8 +21,8 @@ def scan(frames: Iterable[np.ndarray]) -> dict[str, Any]:
     """Looks at uint8 RGB frames [H, W, 3], one in memory at a time.
 
     Returns:
-      ``hashes`` uint64 [N] of each frame's pixels, ``flat`` uint8 [N], 1 where a frame shows next to nothing, ``glances``
-      uint8 [`GLANCES`, `SIDE`, `SIDE`] of frames spread evenly (none: [0, ...]).
+      ``hashes`` uint64 [N] of each frame's pixels, ``flat`` uint8 [N], 1 where a frame shows next to nothing,
+      ``glances`` uint8 [`GLANCES`, `SIDE`, `SIDE`] of frames spread evenly (none: [0, ...]).
     """
     hashes: list[bytes] = []
     small: list[np.ndarray] = []
