@@ -13,7 +13,7 @@ def is_finished(folder: Path, config: Config) -> bool:
     try:
         kept = config_lib.resolve(config_lib.read_json(folder / "config.json"))
         made_with = json.loads((folder / "evaluation" / "metrics.json").read_text())["config_hash"]
-    except (ConfigError, OSError, ValueError, KeyError):
+    except (ConfigError, OSError, ValueError, KeyError, TypeError):
         return False
     return config_lib.fingerprint(kept) == made_with == config_lib.fingerprint(config)
 

@@ -278,6 +278,17 @@ def test_what_is_wrong_in_a_run_is_written_there(source, tmp_path, monkeypatch, 
     assert (tmp_path / tables.ERROR).read_text().startswith("ConfigError: ")
 
 
+@pytest.mark.parametrize("metrics", ["[]", "{", "\xff", "{}", '{"config_hash": "0"}'])
+def test_a_run_with_damaged_metrics_is_not_finished(tmp_path, metrics):
+    config = config_lib.Config()
+    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "config.json").write_text(config_lib.to_json(config))
+    whole = json.dumps({"config_hash": config_lib.fingerprint(config)})
+    for text in (whole, metrics):
+        (tmp_path / "evaluation" / "metrics.json").write_bytes(text.encode("latin-1"))
+        assert crossval.is_finished(tmp_path, config) == (text == whole)
+
+
 def test_a_workdir_belongs_to_one_crossval(source, tmp_path, monkeypatch, quick):
     monkeypatch.setattr(crossval, "_in_a_process", lambda *_: "no")
     planned = crossval.plan(make(source))
