@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -206,13 +207,13 @@ class _Child:
           _ChildError: the process died, took too long, or answered nonsense.
         """
         if not self._greeted:
-            try:
+            # Other ends, as Ctrl+C, stay what they are.
+            with suppress(_ChildError):
                 self._greeted = self._within(_START_SECONDS, lambda: self._receive(0)) == "ready"
-            finally:
-                if not self._greeted:
-                    self._errors.seek(0)
-                    said = self._errors.read(_MAX_TEXT).decode("utf-8", "replace").strip()
-                    raise RuntimeError(f"the decoding process did not start: {said or 'it said nothing'}")
+            if not self._greeted:
+                self._errors.seek(0)
+                said = self._errors.read(_MAX_TEXT).decode("utf-8", "replace").strip()
+                raise RuntimeError(f"the decoding process did not start: {said or 'it said nothing'}")
         self.waits = False
 
         def exchange() -> Any:

@@ -8,6 +8,7 @@ import pytest
 
 from aqa_jax.data import decode
 from aqa_jax.errors import ConfigError, DecodeError, printable
+from aqa_jax.predict import sandbox as sandbox_module
 from aqa_jax.predict import wire
 from aqa_jax.predict.sandbox import Sandbox
 from tests.predict import misbehaving
@@ -58,6 +59,17 @@ def test_the_next_file_is_not_blamed_for_a_child_that_was_killed(sandbox):
     (ended,) = [child for child in sandbox._idle if child.pid]
     ended._process.wait()
     assert sandbox.call(misbehaving.echo, 1) == (1,)
+
+
+def test_a_child_that_does_not_start_says_why_and_a_stop_stays_a_stop(monkeypatch):
+    monkeypatch.setattr(sandbox_module, "_CODE", "import sys; sys.exit('no OpenCV here')")
+    with Sandbox() as one:
+        with pytest.raises(RuntimeError, match="did not start: no OpenCV here"):
+            one.call(misbehaving.echo, 1)
+        monkeypatch.setattr(sandbox_module._Child, "_receive", lambda *_: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            one.call(misbehaving.echo, 1)
+        assert not one.pids
 
 
 def test_time_is_limited_in_every_thread():
