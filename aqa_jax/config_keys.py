@@ -334,7 +334,7 @@ class PredictConfig:
     decode_seconds: float = _key(
         120.0, "a file is decoded in a process of its own, which is ended after this time", low=1.0
     )
-    decode_mb: int = _key(768, "memory that decoding one file may take, beyond about 100 MB for libraries", low=64)
+    decode_mb: int = _key(768, "megabytes that decoding one file may take, beyond what the libraries take", low=64)
 
 
 @dataclasses.dataclass(frozen=True)
