@@ -11,6 +11,7 @@ true one: the released losses' is nearly 0; that of USDL's and MUSDL's softmax i
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,6 +21,8 @@ import numpy as np
 import optax
 from flax import nnx
 from scipy import stats
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from aqa_jax.config_keys import HeadConfig
 from aqa_jax.evaluate import calibration
