@@ -30,9 +30,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
-from torchvision import transforms
+
+try:
+    import torch
+    from torchvision import transforms
+except ImportError:
+    sys.exit("This is measured beside torch: pip install -r requirements-benchmark.txt")
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import report

@@ -11,6 +11,7 @@ NOT_RUN = {
     "python scripts/docs_commands.py": "runs this",
     "python train.py": "the original's command, shown for comparison",
     "python benchmarks/against_torch.py": "needs torch, and minutes on a quiet machine",
+    "python benchmarks/input.py": "needs torch and torchvision (requirements-benchmark.txt)",
     "python benchmarks/scaling.py": "minutes on a quiet machine",
     "python benchmarks/quickstart.py": "needs a checkout of an earlier version",
 }
@@ -28,7 +29,6 @@ SCRIPTS: dict[str, list[str]] = {
     "scripts/why_study.py": [],
     "benchmarks/step.py": ["--rounds", "1", "--no-cold", "--steps", "score", "--out", "step.json"],
     "benchmarks/predict.py": ["--out", "predict.json"],
-    "benchmarks/input.py": ["--videos", "2", "--rounds", "1", "--size", "48x64", "--out", "input.json"],
 }
 
 # Commands of the shell that are run as they are.
