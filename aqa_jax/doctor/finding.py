@@ -5,6 +5,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TextIO
 
 FINE, NOTE, BROKEN = "fine", "note", "broken"
 _MARKS = {FINE: "✓", NOTE: "!", BROKEN: "✗"}
@@ -47,7 +48,7 @@ def gathered(topic: str, check: Check) -> Iterator[Finding]:
 class Printer:
     """Prints findings as they come: a heading a topic, aligned names, a mark, and below it what to do."""
 
-    def __init__(self, stream: object = None) -> None:
+    def __init__(self, stream: TextIO | None = None) -> None:
         """Marks and colours are those that `stream` (stdout) can show; NO_COLOR switches colours off."""
         out = stream or sys.stdout
         encoding = getattr(out, "encoding", None) or "ascii"
@@ -89,7 +90,7 @@ class Printer:
         return f"\x1b[{code}m{text}\x1b[0m" if self._colour else text
 
     def _line(self, text: str) -> None:
-        print(text, file=self._out, flush=True)  # type: ignore[arg-type]
+        print(text, file=self._out, flush=True)
 
 
 def size(count: float) -> str:

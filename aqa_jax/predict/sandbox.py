@@ -231,7 +231,8 @@ class _Child:
         return answer
 
     def _receive(self, max_bytes: int) -> Any:
-        return wire.receive(self._process.stdout, max_bytes)  # type: ignore[arg-type]
+        assert self._process.stdout is not None
+        return wire.receive(self._process.stdout, max_bytes)
 
     def _within(self, seconds: float, exchange: Callable[[], Any]) -> Any:
         late = threading.Event()

@@ -4,7 +4,7 @@ import json
 import math
 import struct
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
@@ -19,7 +19,7 @@ class WireError(Exception):
     """What was sent is no result: cut short, oversized or malformed."""
 
 
-def send(stream: BinaryIO, value: Any) -> None:
+def send(stream: IO[bytes], value: Any) -> None:
     """Writes None, bool, int, float, str, list, tuple, dict with text keys, and number arrays, nested at will.
 
     Raises:
@@ -34,7 +34,7 @@ def send(stream: BinaryIO, value: Any) -> None:
     stream.flush()
 
 
-def receive(stream: BinaryIO, max_array_bytes: int) -> Any:
+def receive(stream: IO[bytes], max_array_bytes: int) -> Any:
     """Reads what :func:`send` wrote; memory is bounded by ``max_array_bytes``, whatever arrives.
 
     Raises:
@@ -67,7 +67,7 @@ def receive(stream: BinaryIO, max_array_bytes: int) -> Any:
         raise WireError(f"a malformed header ({type(error).__name__})") from error
 
 
-def _exactly(stream: BinaryIO, buffer: bytearray | memoryview) -> bytearray | memoryview:
+def _exactly(stream: IO[bytes], buffer: bytearray | memoryview) -> bytearray | memoryview:
     rest = memoryview(buffer)
     while rest:
         count = stream.readinto(rest)  # type: ignore[attr-defined]
