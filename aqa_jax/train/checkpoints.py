@@ -15,7 +15,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -130,9 +130,13 @@ class Checkpoints:
         """
         restored, step = None, self.newest_whole(*TRAINING)
         while step is not None and restored is None:
-            try:
-                restored = self.restore(step, like, data)
-            except DamagedError:
+            # Orbax' hosts wait for one another when they read: so before, each looks at the files as it sees them.
+            if self._whole_on_all_hosts(step):
+                with suppress(DamagedError):
+                    restored = self.restore(step, like, data)
+            if not self._on_all_hosts(restored is not None):
+                restored = None
+                self._unreadable.setdefault(step, "another host finds it damaged")
                 step = self.newest_whole(*TRAINING)
         later = [other for other in self.steps() if step is None or other > step]
         if later and jax.process_index() == 0:
@@ -140,6 +144,16 @@ class Checkpoints:
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("damaged checkpoints set aside")
         return restored
+
+    def _whole_on_all_hosts(self, step: int) -> bool:
+        # The first one has looked already.
+        problems = self.faults(step, *TRAINING) if jax.process_index() else []
+        if problems:
+            _say(f"Host {jax.process_index()} finds the checkpoint of step {step} damaged: {in_words(problems)}.")
+        return self._on_all_hosts(not problems)
+
+    def _on_all_hosts(self, true: bool) -> bool:
+        return true if jax.process_count() == 1 else bool(multihost_utils.process_allgather(np.bool_(true)).all())
 
     def newest_whole(self, *parts: str) -> int | None:
         """The newest step whose ``parts`` are whole; what is wrong with those after it is printed.

@@ -7,11 +7,8 @@ on. The step is compiled once, and nothing goes between host and devices that is
 
 import contextlib
 import math
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +32,7 @@ from aqa_jax.train.log import Stopwatch, TrainLog
 from aqa_jax.train.optimizer import make_optimizer
 from aqa_jax.train.run import TRAINED_ON, Run, keep_config
 from aqa_jax.train.step import make_train_step
+from aqa_jax.train.stop import on_sigterm
 
 History = list[dict[str, Any]]
 
@@ -47,7 +45,7 @@ def train(config: Config, workdir: Path) -> Run:
       RunError: a loss is not finite; step and videos are named, and the last checkpoint is from before. Or another
         process trains in ``workdir``.
       StorageError: the disk is full, read-only or failing; the checkpoints before are whole.
-      Interrupted: after SIGTERM, with everything saved.
+      Interrupted: after SIGTERM, with everything saved; on several hosts after the same step, whichever it reached.
     """
     run = Run(config)
     _check_devices(run)
@@ -68,15 +66,15 @@ def _train(run: Run, workdir: Path) -> None:
     state, history = _begin(run, optimizer, iterator, checkpoints, workdir, total)
     begun = int(state["step"])
     log = TrainLog(workdir / "logs", begun, total, enabled=jax.process_index() == 0)
-    with _sigterm_noticed() as terminated:
+    with on_sigterm() as stop:
         try:
-            _loop(run, state, optimizer, iterator, checkpoints, history, log, total, every, terminated)
+            _loop(run, state, optimizer, iterator, checkpoints, history, log, total, every, stop)
         finally:
             try:
                 log.close()
             finally:
                 checkpoints.close()
-        if terminated:  # too late for the last step to see it
+        if stop.now():  # too late for the last step to see it
             raise Interrupted(f"SIGTERM: all {total} steps are saved; the same command goes on from there.")
 
 
@@ -120,13 +118,13 @@ def _check_same_data(run: Run, workdir: Path) -> None:
         )
 
 
-def _loop(run, state, optimizer, iterator, checkpoints, history, log, total, every, terminated) -> None:
+def _loop(run, state, optimizer, iterator, checkpoints, history, log, total, every, stop) -> None:
     first = int(state["step"]) + 1
     with contextlib.closing(Feed(iterator, total + 1 - first)) as feed:
-        _steps(run, state, optimizer, feed, checkpoints, history, log, range(first, total + 1), every, terminated)
+        _steps(run, state, optimizer, feed, checkpoints, history, log, range(first, total + 1), every, stop)
 
 
-def _steps(run, state, optimizer, feed, checkpoints, history, log, steps, every, terminated) -> None:
+def _steps(run, state, optimizer, feed, checkpoints, history, log, steps, every, stop) -> None:
     config, total = run.config, steps.stop - 1
     step_fn = compilation.CompiledOnce(make_train_step(run.task, run.assembler, optimizer, total, config.seed))
     watch, pending, figures, compiled = Stopwatch(), None, None, False
@@ -143,9 +141,9 @@ def _steps(run, state, optimizer, feed, checkpoints, history, log, steps, every,
         if pending is not None:
             _read(run, log, watch, *pending)
         pending = (step, figures, fed.rows)
-        evaluate = step % every == 0 or step == total
+        evaluate, stopping = step % every == 0 or step == total, stop.after_step()
         also = config.train.checkpoint_every
-        if evaluate or terminated or (also and step % also == 0):
+        if evaluate or stopping or (also and step % also == 0):
             _read(run, log, watch, *pending)
             pending = None
             if evaluate:
@@ -157,8 +155,9 @@ def _steps(run, state, optimizer, feed, checkpoints, history, log, steps, every,
             kept = {choice["step"] for choice in select_all(history, run.task.monitor).values() if "step" in choice}
             # A copy, for the next step donates these arrays while they are still being written.
             checkpoints.save(step, states.copied(state), fed.position, {"history": history}, kept)
+            stopping = stop.now()  # An evaluation is long: what was asked for meanwhile needs no further step.
             watch.restart()
-        if terminated:
+        if stopping:
             raise Interrupted(f"SIGTERM: step {step} of {total} is saved; the same command goes on from there.")
 
 
@@ -263,24 +262,3 @@ def check_selectable(run: Run) -> None:
             f"{why}. Choose config.evaluate.selection=last, or other videos for that split "
             "(config.data.validation_fraction, config.data.validation_by, config.data.test_where)."
         )
-
-
-class _Flag:
-    up = False
-
-    def __bool__(self) -> bool:
-        return self.up
-
-
-@contextlib.contextmanager
-def _sigterm_noticed() -> Iterator[_Flag]:
-    """A flag that SIGTERM raises, while inside; Python allows that in the main thread alone."""
-    flag = _Flag()
-    if threading.current_thread() is not threading.main_thread():
-        yield flag
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: setattr(flag, "up", True))
-    try:
-        yield flag
-    finally:
-        signal.signal(signal.SIGTERM, before)

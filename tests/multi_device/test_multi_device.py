@@ -69,14 +69,17 @@ def test_four_devices_give_the_losses_of_one_and_their_checkpoint_goes_on_with_o
     np.testing.assert_allclose(one["rho"], four["rho"], atol=1e-6)
 
 
-def test_two_processes_train_evaluate_every_video_once_and_save(one_device, tmp_path):
+def test_two_processes_stop_together_go_on_together_and_evaluate_every_video_once(one_device, tmp_path):
+    """SIGTERM reaches one of them, and one of them alone finds what was saved then damaged: see worker.py."""
     folder, expected = one_device
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     both = [start(1, tmp_path / "run", folder / "data", address, 2, i) for i in range(2)]
     results = [finish(process) for process in both]
-    assert results[0]["devices"] == 2
+    assert [result["devices"] for result in results] == [2, 2]
+    assert {result["stopped"].partition(";")[0] for result in results} == {f"SIGTERM: step 5 of {STEPS} is saved"}
+    assert [path.name for path in (tmp_path / "run" / "damaged_checkpoints").iterdir()] == ["5"]
     same_losses(results[0], expected)
     ours, theirs = predictions(tmp_path / "run"), predictions(folder / "run")
     np.testing.assert_allclose([ours[k] for k in theirs], list(theirs.values()), rtol=1e-4)
