@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from aqa_jax.data import cores
 from aqa_jax.data.sampling import ClipWindow
-from aqa_jax.errors import AqaError, DataError
+from aqa_jax.errors import AqaError, DataError, RunError
 from aqa_jax.evaluate.results import versions
 from aqa_jax.predict.facts import read_facts
 from aqa_jax.predict.inputs import Inputs
@@ -166,6 +166,7 @@ def predict(
     Raises:
       StorageError: `output` cannot be written, or has no room; before anything is scored, if it is known then.
       ConfigError: `resume`, and what is there was made by another model or with other settings.
+      RunError: files cannot be decoded here at all.
     """
     threads, output = threads or min(cores(), _MOST_THREADS), Path(output)
     names, shows = ((), {}) if extras is None else (extras.names, extras.shows)
@@ -225,6 +226,8 @@ def predict(
         for path, outcome in _in_order(waiting, started):
             try:
                 video = outcome.result()
+            except RunError:  # No file is to blame: the next ones would fare the same.
+                raise
             except (AqaError, OSError) as error:
                 report.errors[str(path)] = str(error)
                 bar.update()

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from aqa_jax import errors
-from aqa_jax.errors import AqaError, DecodeError, printable
+from aqa_jax.errors import AqaError, DecodeError, RunError, printable
 from aqa_jax.predict import wire
 
 SECONDS = 120.0
@@ -101,6 +101,7 @@ class Sandbox:
         Raises:
           AqaError: what the function raised, of its own class.
           DecodeError: the child died, took too long or too much memory, or failed otherwise.
+          RunError: no child starts, whatever the file is.
         """
         what = str(args[0]) if args and isinstance(args[0], str | os.PathLike) else function.__name__
         call = pickle.dumps((function, args, kwargs))
@@ -135,7 +136,8 @@ class Sandbox:
                 f"config.predict.decode_mb ({text or kind})"
             )
         known = getattr(errors, kind, None) if isinstance(kind, str) else None
-        if isinstance(known, type) and issubclass(known, AqaError):
+        # A RunError is ours alone: it ends the whole call.
+        if isinstance(known, type) and issubclass(known, AqaError) and not issubclass(known, RunError):
             raise known(text)
         raise DecodeError(f"{what}: cannot be decoded ({text})")
 
@@ -184,10 +186,14 @@ class _Child:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed in kill)
         environment = {name: value for name, value in os.environ.items() if name.upper() in _KEPT} | _SET
         # Isolated and without site: quick, and nothing beside the working folder's files is imported by chance.
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _CODE, arguments], env=environment, bufsize=0,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
-        )  # fmt: skip
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", _CODE, arguments], env=environment, bufsize=0,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
+            )  # fmt: skip
+        except OSError as error:
+            self._errors.close()
+            raise _not_started(str(error)) from error
         self.waits = self.starved = self._greeted = False
 
     @property
@@ -213,7 +219,7 @@ class _Child:
             if not self._greeted:
                 self._errors.seek(0)
                 said = self._errors.read(_MAX_TEXT).decode("utf-8", "replace").strip()
-                raise RuntimeError(f"the decoding process did not start: {said or 'it said nothing'}")
+                raise _not_started(said or "it said nothing")
         self.waits = False
 
         def exchange() -> Any:
@@ -273,6 +279,13 @@ class _Child:
         for pipe in (self._process.stdin, self._process.stdout, self._errors):
             if pipe is not None:
                 pipe.close()
+
+
+def _not_started(said: str) -> RunError:
+    return RunError(
+        f"The process that decodes videos did not start: {_printable(said)}\nNo file is to blame. Are memory and "
+        "processes left on this machine? python run.py --mode doctor says whether the libraries are in order."
+    )
 
 
 def _printable(text: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aqa_jax.errors import ConfigError
+from aqa_jax.errors import ConfigError, RunError
 
 
 def echo(*values):
@@ -53,6 +53,10 @@ def take_memory_bit_by_bit(path):
 
 def raise_ours(path):
     raise ConfigError("a key \x1b[31m is wrong")
+
+
+def end_the_call(path):
+    raise RunError("all files")
 
 
 def raise_theirs(path):

@@ -10,7 +10,9 @@ from scipy import stats
 
 from aqa_jax.data import decode
 from aqa_jax.data.sampling import ClipWindow
+from aqa_jax.errors import RunError
 from aqa_jax.predict import predict as predict_module
+from aqa_jax.predict import sandbox
 from aqa_jax.predict.inputs import find_videos
 from aqa_jax.predict.predict import InputFormat, predict
 
@@ -66,7 +68,7 @@ def test_every_file_is_scored_in_batches_of_one_size(folder, tmp_path):
     assert report.exit_code == 0
     assert scorer.shapes == [(2, 2, 4, 16, 16, 3)] * 3 and scorer.prepared == [2]
     content = json.loads((tmp_path / "out" / "scores.json").read_text())
-    assert content["schema"] == "aqa_jax.scores/2" and content["model"] == {"checkpoint_step": 7}
+    assert content["schema"] == "aqa_jax.scores/3" and content["model"] == {"checkpoint_step": 7}
     videos = content["videos"]
     np.testing.assert_allclose([video["score"] for video in videos], [40, 80, 120, 160, 200], atol=3)
     assert [video["frames"] for video in videos] == [8, 9, 30, 8, 4]
@@ -219,6 +221,13 @@ def test_a_fault_of_the_program_is_not_hidden(folder, tmp_path):
 
     with pytest.raises(KeyError):
         run(folder, tmp_path / "out", Wrong())
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_where_nothing_can_be_decoded_no_file_is_blamed(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(sandbox, "_CODE", "import sys; sys.exit('no OpenCV here')")
+    with pytest.raises(RunError, match="did not start: no OpenCV here"):
+        run(folder, tmp_path / "out")
     assert not list((tmp_path / "out").iterdir())
 
 

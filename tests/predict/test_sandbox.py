@@ -1,13 +1,14 @@
 import json
 import os
 import signal
+import subprocess
 import threading
 
 import numpy as np
 import pytest
 
 from aqa_jax.data import decode
-from aqa_jax.errors import ConfigError, DecodeError, printable
+from aqa_jax.errors import ConfigError, DecodeError, RunError, printable
 from aqa_jax.predict import sandbox as sandbox_module
 from aqa_jax.predict import wire
 from aqa_jax.predict.sandbox import Sandbox
@@ -45,6 +46,7 @@ def test_the_child_knows_little(sandbox, monkeypatch):
         (misbehaving.take_memory, "more than 256 MB.*config.predict.decode_mb"),
         (misbehaving.take_memory_bit_by_bit, "more than 256 MB"),
         (misbehaving.raise_theirs, "ZeroDivisionError: one by nought"),
+        (misbehaving.end_the_call, r"cannot be decoded \(.*all files"),
         (misbehaving.return_an_object, "Path cannot leave the sandbox"),
     ],
 )
@@ -64,12 +66,19 @@ def test_the_next_file_is_not_blamed_for_a_child_that_was_killed(sandbox):
 def test_a_child_that_does_not_start_says_why_and_a_stop_stays_a_stop(monkeypatch):
     monkeypatch.setattr(sandbox_module, "_CODE", "import sys; sys.exit('no OpenCV here')")
     with Sandbox() as one:
-        with pytest.raises(RuntimeError, match="did not start: no OpenCV here"):
+        with pytest.raises(RunError, match="did not start: no OpenCV here\nNo file is to blame"):
+            one.call(misbehaving.echo, 1)
+        with monkeypatch.context() as patch, pytest.raises(RunError, match=r"did not start: .*No processes left"):
+            patch.setattr(subprocess, "Popen", _refused)
             one.call(misbehaving.echo, 1)
         monkeypatch.setattr(sandbox_module._Child, "_receive", lambda *_: signal.raise_signal(signal.SIGINT))
         with pytest.raises(KeyboardInterrupt):
             one.call(misbehaving.echo, 1)
         assert not one.pids
+
+
+def _refused(*_, **__):
+    raise BlockingIOError(11, "No processes left")
 
 
 def test_time_is_limited_in_every_thread():
