@@ -13,10 +13,8 @@ Modes: train (default), evaluate, crossval, compare, predict, build, check, impo
 inspect, report, serve, show, doctor, config.
 """
 
-import os
 import signal
 import sys
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +22,7 @@ from typing import TYPE_CHECKING
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from aqa_jax import stopping
 from aqa_jax.modes import MODES
 
 if TYPE_CHECKING:
@@ -123,19 +122,10 @@ def run(config: "Config", arguments: Sequence[str] = ()) -> int:
         return modes.run(_MODE.value, request)
     except Interrupted as error:
         print(error, file=sys.stderr)
-        return 143
-
-
-def _stop(*_: object) -> None:
-    """SIGTERM, wherever the training loop does not see to it: what is half done is tidied up, the exit code is 143."""
-    os.write(2, b"SIGTERM: stopped. What was finished is kept; the same command goes on from there.\n")
-    late = threading.Timer(20, os._exit, (143,))  # a tidying that does not end
-    late.daemon = True
-    late.start()
-    sys.exit(143)
+        return stopping.EXIT_CODE
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGTERM, stopping.stop)
     logging.set_verbosity(logging.ERROR)
     app.run(main, flags_parser=parse)

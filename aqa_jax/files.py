@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from aqa_jax.errors import DataError, RunError, StorageError
+from aqa_jax.stopping import half_done
 
 _MAX_TEXT_BYTES = 2**28
 # A spreadsheet runs a cell that starts with one of these as a formula. The apostrophe marks an escaped cell,
@@ -29,10 +30,11 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     with storage_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            yield temporary
-            with open(temporary, "rb+") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, target)
+            with half_done(temporary.unlink):
+                yield temporary
+                with open(temporary, "rb+") as file:
+                    os.fsync(file.fileno())
+                os.replace(temporary, target)
         finally:
             with suppress(OSError):
                 temporary.unlink()

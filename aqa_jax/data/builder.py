@@ -9,6 +9,8 @@ import collections
 import contextlib
 import dataclasses
 import fcntl
+import functools
+import glob
 import inspect
 import math
 import os
@@ -28,6 +30,7 @@ from aqa_jax.data.encode import FrameFormat, Renderer
 from aqa_jax.data.render_pool import RenderPool
 from aqa_jax.data.video_store import METADATA_DIGEST, Fingerprint, RecordWriter, Table, metadata_digest
 from aqa_jax.errors import ConfigError, DataError
+from aqa_jax.stopping import half_done
 
 REQUIRED_COLUMNS = ("id", "group", "score", "difficulty", "judges", "eval_start")
 
@@ -166,9 +169,16 @@ class VideoDatasetBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=Tru
         final = Path(self.data_dir)
         final.parent.mkdir(parents=True, exist_ok=True)
         with _exclusive(final.parent / f".{final.name}.lock"):
-            for stale in final.parent.glob(f"incomplete.*_{final.name}"):
-                shutil.rmtree(stale)
-            super().download_and_prepare(**kwargs)
+            remove_unfinished = functools.partial(_remove_unfinished, final)
+            remove_unfinished()
+            try:
+                with half_done(remove_unfinished):
+                    super().download_and_prepare(**kwargs)
+            except BaseException:
+                # TFDS removes its folder too, but not if Ctrl-C comes just when it was made.
+                with contextlib.suppress(OSError):
+                    remove_unfinished()
+                raise
 
     def _download_and_prepare(self, **kwargs: Any) -> None:
         """Builds; what a subclass adds to the metadata afterwards is part of what may not change later."""
@@ -283,6 +293,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _remove_unfinished(final: Path) -> None:
+    """What a build of `final` left behind. Only for who holds its lock."""
+    for folder in final.parent.glob(f"incomplete.*_{glob.escape(final.name)}"):
+        shutil.rmtree(folder)
 
 
 @contextlib.contextmanager
