@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from aqa_jax import compilation
 from aqa_jax import config as config_lib
 from aqa_jax.bundle import is_bundle, read_config
 from aqa_jax.config import Config
-from aqa_jax.data import cores, decode
+from aqa_jax.data import checksums, cores, decode
 from aqa_jax.errors import AqaError, ConfigError, DataError
 from aqa_jax.explain.explanation import Explanation
 from aqa_jax.models.scores import ScoreDistribution
@@ -117,7 +118,8 @@ class Model:
 
         Raises:
           ConfigError: the difficulty is missing, or no positive number.
-          DataError: the video cannot be scored; DecodeError: it cannot be read.
+          DataError: the video cannot be scored; DecodeError: it cannot be read; ChecksumError: it is another than its
+            folder's SHA256SUMS records.
         """
         (told,) = self._scores([self._decoded(video, difficulty, fps)])
         if isinstance(told, AqaError):
@@ -146,12 +148,13 @@ class Model:
         for one in given:
             self._check_given(one)
         found: list[VideoScore | AqaError] = []
+        recorded = checksums.Checksums()
         threads = min(cores(), _MOST_THREADS)
         at_once = -(-threads // self._size) * self._size
         with ThreadPoolExecutor(threads, "decode") as pool:
             for start in range(0, len(videos), at_once):
                 part = slice(start, start + at_once)
-                decoded = list(pool.map(self._decoded_or_error, videos[part], given[part]))
+                decoded = list(pool.map(self._decoded_or_error, videos[part], given[part], repeat(recorded)))
                 good = [one for one in decoded if isinstance(one, DecodedVideo)]
                 scores = (
                     told
@@ -195,15 +198,19 @@ class Model:
         if self.needs_difficulty and not 0 < float(difficulty or 0) < math.inf:
             raise ConfigError(f"A difficulty is a positive number, not {difficulty}.")
 
-    def _decoded_or_error(self, video: Video, difficulty: float | None) -> DecodedVideo | AqaError:
+    def _decoded_or_error(
+        self, video: Video, difficulty: float | None, recorded: checksums.Checksums
+    ) -> DecodedVideo | AqaError:
         try:
-            return self._decoded(video, difficulty, None)
+            return self._decoded(video, difficulty, None, recorded)
         except OSError as error:
             return DataError(f"{video}: {error.strerror}")
         except AqaError as error:
             return error
 
-    def _decoded(self, video: Video, difficulty: float | None, fps: float | None) -> DecodedVideo:
+    def _decoded(
+        self, video: Video, difficulty: float | None, fps: float | None, recorded: checksums.Checksums | None = None
+    ) -> DecodedVideo:
         self._check_given(difficulty)
         difficulty = None if not self.needs_difficulty or difficulty is None else float(difficulty)
         form = self.scorer.input_format
@@ -214,10 +221,12 @@ class Model:
         check_difficulty(str(path), difficulty, self.scorer.known_difficulties)
         if not path.is_file():
             raise DataError(f"{path}: no such file")
-        with open(path, "rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        # Where none are given, they are read anew: a model may live for days beside files that change.
+        expected = (recorded or checksums.Checksums()).of(path)
+        sha256 = checksums.digest(path)
+        checksum = checksums.compare(path, sha256, expected)
         clips = read_clips(path, form.window, form.frame_size, form.crop_size, sandbox=self._sandbox)
-        return DecodedVideo(str(path), clips, read_facts(path, self._sandbox), sha256, difficulty)
+        return DecodedVideo(str(path), clips, read_facts(path, self._sandbox), sha256, difficulty, checksum)
 
     def _scores(self, videos: list[DecodedVideo]) -> list[VideoScore | AqaError]:
         """Of one batch at most."""

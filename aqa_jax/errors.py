@@ -20,6 +20,10 @@ class DecodeError(DataError):
     """An image or a video cannot be decoded, or yields fewer frames than are needed."""
 
 
+class ChecksumError(DataError):
+    """A file is not what was recorded of it beside it, or is gone."""
+
+
 class WeightsError(AqaError):
     """A weight file cannot be read, or does not fit the model."""
 

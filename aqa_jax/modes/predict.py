@@ -10,6 +10,7 @@ from aqa_jax.modes.request import Request
 
 def run(request: Request) -> int:
     """Scores video files; 1 if any of them failed."""
+    from aqa_jax.data import checksums
     from aqa_jax.predict import extras
     from aqa_jax.predict.camera import camera_of, check_camera
     from aqa_jax.predict.ensemble import make_scorer
@@ -48,11 +49,13 @@ def run(request: Request) -> int:
         threads=request.config.data.threads or None, decode_seconds=settings.decode_seconds,
         decode_mb=settings.decode_mb, resume=settings.resume, extras=shown,
     )  # fmt: skip
+    kinds = {row["checksum"] for row in report.rows}
     for row in report.rows:
         notes = [
             *(["outside the training scores"] if row["out_of_training_range"] else []),
             *(["unlike the training videos: do not trust it"] if row["unfamiliar"] else []),
             *([f"damaged: {row['damage']}"] if row["damage"] else []),
+            *(["no recorded checksum"] if len(kinds) > 1 and row["checksum"] == checksums.NONE else []),
             *([row["extras_error"]] if row.get("extras_error") else []),
         ]
         told = f"{row['score']:.2f} ± {row['sigma']:.2f}  (90 %: {row['low90']:.2f} to {row['high90']:.2f})"
@@ -63,6 +66,8 @@ def run(request: Request) -> int:
     if report.check is not None:
         print(f"Check: {report.check.words}")
     print(f"Sigma and intervals: {scorer.describe().get('intervals', 'raw')}")
+    if report.rows:
+        print(f"Checksums: {checksums.in_words([row['checksum'] for row in report.rows])}")
     print(f"Scores: {output / 'scores.csv'}")
     if shown is not None:
         print(f"Beside them: {output / 'videos'}{os.sep}*{os.sep}", shown.note, sep="\n" if shown.note else "")

@@ -1,14 +1,16 @@
 """Which files to score: a file, a folder, a pattern, a list of them, or several of these."""
 
 import glob
+import itertools
 import math
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
+from aqa_jax.data import checksums
 from aqa_jax.errors import DataError
 from aqa_jax.files import read_csv
 
@@ -19,10 +21,18 @@ VIDEO_SUFFIXES = frozenset(
 
 @dataclass(frozen=True)
 class Inputs:
-    """The videos in order, and the files beside them that were passed over for their suffix."""
+    """What to score.
+
+    Attributes:
+      videos: in order.
+      ignored: files beside them that were passed over for their suffix.
+      folders: video -> the folder that was asked for, up to which recorded checksums count
+        (:mod:`aqa_jax.data.checksums`). Of a video that was named itself its own folder does.
+    """
 
     videos: tuple[Path, ...]
     ignored: tuple[Path, ...] = ()
+    folders: Mapping[Path, Path] = field(default_factory=dict)
 
 
 def find_videos(
@@ -44,15 +54,20 @@ def find_videos(
     items = [inputs] if isinstance(inputs, str | os.PathLike) else list(inputs)
     videos: dict[Path, Path] = {}
     ignored: dict[Path, Path] = {}
+    folders: dict[Path, Path] = {}
     for path, listed in _named(items):
         if path.is_file() or (listed and not path.exists() and not glob.glob(str(path), recursive=True)):
             videos.setdefault(path.resolve(), path)
             continue
+        folder = _searched(path)
         for found in _candidates(path):
             if results is not None and found.resolve().is_relative_to(results.resolve()):
                 continue
+            if found.name == checksums.NAME:  # It is read beside the videos.
+                continue
             known = found.suffix.lower() in VIDEO_SUFFIXES
             (videos if known else ignored).setdefault(found.resolve(), found)
+            folders.setdefault(found, folder)
     passed_over = tuple(sorted(path for real, path in ignored.items() if real not in videos))
     if not videos:
         named = ", ".join(str(item) for item in items) or "an empty list"
@@ -61,7 +76,8 @@ def find_videos(
             f"no video in {named}{beside}. Known suffixes: {', '.join(sorted(VIDEO_SUFFIXES))}; "
             "name a file itself to have it read whatever its suffix"
         )
-    return Inputs(tuple(sorted(videos.values())), passed_over)
+    order = tuple(sorted(videos.values()))
+    return Inputs(order, passed_over, {path: folders[path] for path in order if path in folders})
 
 
 def read_difficulties(path: str | os.PathLike[str]) -> dict[str, float]:
@@ -130,6 +146,14 @@ def _candidates(path: Path) -> list[Path]:
     # Hidden below the folder that was asked for; the folder's own path is the user's business.
     base = path if path.is_dir() else Path()
     return [file for file in found if file.is_file() and not _hidden(file, base)]
+
+
+def _searched(path: Path) -> Path:
+    """The folder that a folder or a pattern is searched in."""
+    if path.is_dir():
+        return path
+    fixed = itertools.takewhile(lambda part: not glob.has_magic(part), path.parts[:-1])
+    return Path(*fixed)
 
 
 def _hidden(file: Path, base: Path) -> bool:

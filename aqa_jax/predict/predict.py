@@ -1,6 +1,5 @@
 """Scores every file of a list, and writes scores.json and scores.csv."""
 
-import hashlib
 import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from tqdm import tqdm
 
-from aqa_jax.data import cores
+from aqa_jax.data import checksums, cores
 from aqa_jax.data.sampling import ClipWindow
 from aqa_jax.errors import AqaError, DataError, RunError
 from aqa_jax.evaluate.results import versions
@@ -138,6 +137,8 @@ def predict(
 ) -> Report:
     """Scores all videos; a file that cannot be read is listed with its error and does not stop the others.
 
+    So is, before it is decoded, a file that differs from its recorded checksum (:mod:`aqa_jax.data.checksums`).
+
     The next videos are decoded, and the last ones' extras made, while the device scores; how many wait is bounded, so
     memory does not grow with files. Every row is on the disk as soon as its extras are; a call that is cut off leaves
     them for `resume`.
@@ -179,6 +180,7 @@ def predict(
     check_output(output, *([] if extras is None else [extras.room(len(inputs.videos))]))
     key = {"model": dict(model or {}), "settings": settings, "check": check, "versions": versions()}
     partial = Partial(output, key, resume=resume)
+    recorded = checksums.Checksums()
 
     def read(path: Path) -> DecodedVideo | Kept:
         given = difficulty.get(path.name) if isinstance(difficulty, Mapping) else difficulty
@@ -187,12 +189,14 @@ def predict(
         check_difficulty(str(path), given, known_difficulties)
         if not path.is_file():
             raise DataError(f"{path}: no such file")
-        with open(path, "rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        if (kept := partial.find(str(path), sha256, given, names, shows)) is not None:
+        expected = recorded.of(path, inputs.folders.get(path))
+        sha256 = checksums.digest(path)
+        checksum = checksums.compare(path, sha256, expected)
+        content = {"sha256": sha256, "checksum": checksum, "difficulty": given}
+        if (kept := partial.find(str(path), content, names, shows)) is not None:
             return kept
         clips = read_clips(path, form.window, form.frame_size, form.crop_size, sandbox=sandbox)
-        return DecodedVideo(str(path), clips, read_facts(path, sandbox), sha256, given)
+        return DecodedVideo(str(path), clips, read_facts(path, sandbox), sha256, given, checksum)
 
     def keep(row: dict[str, Any], difference: list[float] | None) -> None:
         report.rows.append(row)

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from aqa_jax.data import checksums
 from aqa_jax.predict.facts import Facts
 from aqa_jax.predict.video_clips import VideoClips
 
@@ -41,6 +42,7 @@ class DecodedVideo:
       facts: of the file.
       sha256: of its content.
       difficulty: of the action; None: not given.
+      checksum: whether a recorded checksum vouches for the content, as :func:`aqa_jax.data.checksums.compare` has it.
     """
 
     file: str
@@ -48,6 +50,7 @@ class DecodedVideo:
     facts: Facts
     sha256: str
     difficulty: float | None
+    checksum: str = checksums.NONE
 
 
 def points(told: Distribution) -> np.ndarray:
@@ -95,6 +98,7 @@ def row_of(video: DecodedVideo, told: Distribution, i: int, score_range: tuple[f
         "codec": video.facts.codec,
         "damage": video.clips.damage_in_words,
         "sha256": video.sha256,
+        "checksum": video.checksum,
     }
 
 

@@ -15,14 +15,14 @@ from aqa_jax.files import replacing, write_csv, write_json
 from aqa_jax.predict.inputs import Inputs
 from aqa_jax.predict.rows import INTERVALS
 
-SCORES_SCHEMA = "aqa_jax.scores/2"
+SCORES_SCHEMA = "aqa_jax.scores/3"
 _PARTIAL_SCHEMA = "aqa_jax.scores_partial/1"
 PARTIAL = "scores.partial.jsonl"
 _OLD = "scores.interrupted.jsonl"
 _COLUMNS = (
     "file", "score", "mean", "sigma", *(f"{end}{level}" for level in INTERVALS for end in ("low", "high")),
     "difficulty", "out_of_training_range", "distance", "unfamiliar", "frames", "tempo", "resampled", "fps", "seconds",
-    "width", "height", "codec", "damage", "sha256",
+    "width", "height", "codec", "damage", "sha256", "checksum",
 )  # fmt: skip
 _ROOM = 16 * 2**20
 
@@ -115,11 +115,19 @@ class Partial:
             )
 
     def find(
-        self, file: str, sha256: str, difficulty: float | None, extras: tuple[str, ...], shows: Mapping[str, Any]
+        self, file: str, content: Mapping[str, Any], extras: tuple[str, ...], shows: Mapping[str, Any]
     ) -> Kept | None:
-        """The row of an earlier call for the same content, difficulty and extras with these settings, if any."""
+        """The row of an earlier call, if any, with this ``content`` and these extras with these settings.
+
+        Args:
+          file: as it was given.
+          content: columns, ``sha256`` among them, that must be the same.
+          extras: their names.
+          shows: their settings.
+        """
         one = self._kept.get(file)
-        if one is None or one.row["sha256"] != sha256 or one.row["difficulty"] != difficulty:
+        # What an earlier version left may lack a column.
+        if one is None or any(name not in one.row or one.row[name] != value for name, value in content.items()):
             return None
         made = one.row.get("extras", {})
         if sorted(made) != sorted(extras) or one.row.get("extras_error") or one.shows != shows:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aqa_jax.data import checksums
 from aqa_jax.predict.video_clips import VideoClips
 from aqa_jax.report import charts, images, page
 
@@ -81,7 +82,11 @@ def report_parts(
         # Places of the map: [h, w].
         "cam_places": None if explanation is None or explanation.cam is None else explanation.cam.shape[2:],
         "intervals": str(model.get("intervals", "")),
-        "facts": [(key, item) for key, item in row.items() if key not in _SHOWN_ABOVE],
+        "facts": [
+            (key, checksums.MEANING.get(item, item) if key == "checksum" else item)
+            for key, item in row.items()
+            if key not in _SHOWN_ABOVE
+        ],
         "model": page.leaves(model),
     }
     main = page.environment().get_template("video_main.html").render(name=name, **values)
