@@ -109,6 +109,7 @@ def run(config: "Config", arguments: Sequence[str] = ()) -> int:
         # The same program is compiled once per machine, not once per run.
         compilation.prepare()
         if _PROCESSES.value > 1:
+            jax.config.update("jax_enable_preemption_service", False)  # It would swallow SIGTERM.
             jax.distributed.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
 
     from aqa_jax import modes
