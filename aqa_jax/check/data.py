@@ -28,6 +28,7 @@ def check(config: Config, output: Path | None = None) -> int:
     """
     from aqa_jax.check.built import check_built, videos_of
     from aqa_jax.check.raw import check_raw, groups_apart
+    from aqa_jax.check.recorded import check_recorded
     from aqa_jax.data import build
     from aqa_jax.data.video_store import VideoStore
     from aqa_jax.tasks import make_task
@@ -47,6 +48,8 @@ def check(config: Config, output: Path | None = None) -> int:
     except AqaError as fault:  # Some builders look into the raw data to know where the dataset is.
         found += findings.from_refusal(fault, raw_dir or data.data_dir)
         looked_at.append(str(raw_dir or data.data_dir))
+        if raw_dir and raw_dir.is_dir():  # Damage may be why.
+            found += check_recorded(raw_dir, threads=threads)
         return _tell(found, looked_at, output)
     if directory.exists():
         looked_at.append(f"the built dataset {directory}")

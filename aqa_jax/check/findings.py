@@ -23,6 +23,7 @@ KINDS = {
     "video": "a video that is missing, cannot be decoded, or is damaged",
     "short": "fewer frames than are needed",
     "count": "another number of frames than annotated or stored",
+    "checksum": "a file that is not what its SHA256SUMS records, or is gone",
     "pixels": "the same pixels in two videos",
     "built": "a dataset that is not what was built, or not what its raw data say now",
 }

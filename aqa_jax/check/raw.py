@@ -13,6 +13,7 @@ from aqa_jax.check import scan
 from aqa_jax.check.duplicates import check_duplicates
 from aqa_jax.check.findings import Finding, Video, error, from_refusal, warning
 from aqa_jax.check.labels import check_labels
+from aqa_jax.check.recorded import check_recorded
 from aqa_jax.data import cores
 from aqa_jax.data.builder import VideoDatasetBuilder
 from aqa_jax.data.encode import JPEG_DAMAGE
@@ -35,6 +36,8 @@ def check_raw(
       threads: that decode, in processes of their own; by default one a core.
     """
     found, videos = check_annotations(builder, raw_dir)
+    if raw_dir.is_dir():
+        found += check_recorded(raw_dir, videos, threads=threads)
     if videos is None:
         return found, 0
     there = [video for video in videos if video.path]

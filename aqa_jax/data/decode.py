@@ -5,6 +5,7 @@ Frame counts and seeks of containers lie, so videos are decoded in order and cou
 JPEG, or does not decode. The records of a dataset carry checksums of their own.
 """
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ os.environ.setdefault(
 import cv2
 import numpy as np
 
+from aqa_jax.data import checksums
 from aqa_jax.errors import AqaError, DecodeError
 
 # Readers are threads and processes of our own; OpenCV's would spin beside them, and beside XLA's, for cores.
@@ -74,11 +76,16 @@ def _decode(data: bytes | memoryview, what: str) -> np.ndarray:
     return image
 
 
-def read_image(path: PathLike) -> np.ndarray:
+def read_image(path: PathLike, expected: checksums.Expected | None = None) -> np.ndarray:
     """Read an image file (a JPEG with `decode_jpeg`, or a PNG) to uint8 RGB [H, W, 3].
+
+    Args:
+      path: of the file.
+      expected: what is recorded of its bytes.
 
     Raises:
       DecodeError: the file is missing, empty, larger than 64 MiB, of another kind, or damaged.
+      ChecksumError: it is not what was recorded; nothing of it is decoded.
     """
     try:
         if os.path.getsize(path) > _MAX_IMAGE_BYTES:
@@ -86,6 +93,8 @@ def read_image(path: PathLike) -> np.ndarray:
         data = Path(path).read_bytes()
     except OSError as error:
         raise DecodeError(f"{path}: {error.strerror}") from error
+    if expected is not None:
+        checksums.compare(path, hashlib.sha256(data).hexdigest(), expected)
     if not data:
         raise DecodeError(f"{path}: the file is empty")
     # OpenCV has readers of a dozen more kinds, which nobody stores frames in.

@@ -19,7 +19,7 @@ import numpy as np
 
 from aqa_jax.data.decode import cv2
 from aqa_jax.data.records import FRAMES_PER_RECORD, encode_record
-from aqa_jax.errors import DataError, DecodeError
+from aqa_jax.errors import ChecksumError, DataError, DecodeError
 
 # A renderer turns one picklable spec into (frames, row): uint8 RGB [H, W, 3] arrays, and the row of the
 # video table.
@@ -72,12 +72,16 @@ def spool_videos(render: Renderer, specs: Sequence[Any], form: FrameFormat, path
 
     Raises:
       DecodeError: a JPEG among the frames is damaged inside, though it can be decoded.
+      ChecksumError: an image is not what was recorded of it.
     """
     rows = []
     with open(path, "wb") as file, listening(f"{path}{SAID}") as said:
         for spec in specs:
             frames, row = render(spec)
-            rows.append({**row, **_spool_frames(_undamaged(frames, row, said), str(row.get("id")), form, file)})
+            try:
+                rows.append({**row, **_spool_frames(_undamaged(frames, row, said), str(row.get("id")), form, file)})
+            except ChecksumError as error:  # It has the path alone.
+                raise ChecksumError(f"video {row.get('id')!r}: {error}") from None
     return rows
 
 

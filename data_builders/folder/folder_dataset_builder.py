@@ -211,6 +211,8 @@ class Builder(VideoDatasetBuilder):
         lengths = [source.frames for source in sources]
         if short := sum(frames < config.min_frames for frames in lengths):
             self.notes.append(f"videos of fewer than {config.min_frames} frames, stretched to so many: {short}")
+        if vouched := sum(source.expected is not None for source in sources):
+            self.notes.append(f"videos that are what their recorded checksum says: {vouched} of {len(sources)}")
         if config.fps and (slow := sum(source.fps < config.fps for source in sources)):
             self.notes.append(f"videos with fewer than {config.fps:g} frames a second, kept whole: {slow}")
         self._builder_config = dataclasses.replace(config, height=size[0], width=size[1])
@@ -239,7 +241,9 @@ class Builder(VideoDatasetBuilder):
         config = self.builder_config
         size = (config.height, config.width)
         return [
-            render.Video(table_row(row), self.sources[row.id], size, config.fps, config.min_frames)
+            render.Video(
+                table_row(row), source := self.sources[row.id], size, config.fps, config.min_frames, source.expected
+            )
             for row in self.contents.splits[split]
         ]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from aqa_jax.data.checksums import Expected, verify
 from aqa_jax.data.decode import Size, iterate_frames
 
 from .videos import Source
@@ -22,6 +23,7 @@ class Video:
       size: to store the frames at.
       fps: frames a second to keep, about; 0: all.
       min_frames: a shorter video is stretched to this many.
+      expected: what is recorded of the file.
     """
 
     row: dict[str, Any]
@@ -29,13 +31,18 @@ class Video:
     size: Size
     fps: float
     min_frames: int
+    expected: Expected | None
 
 
 def render(video: Video) -> tuple[Iterator[np.ndarray], dict[str, Any]]:
     """Frames uint8 RGB [H, W, 3] in order, a few in memory at a time, and the table row.
 
     The row's `stretched_from` is the number of frames of a video that had fewer than `min_frames`; else 0.
+
+    Raises:
+      ChecksumError: the file is not what was recorded of it.
     """
+    verify(video.source.path, video.expected, video.row["id"])
     frames = iterate_frames(video.source.path, size=video.size)
     if 0 < video.fps < video.source.fps:
         frames = _thinned(frames, video.fps / video.source.fps)

@@ -11,8 +11,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from aqa_jax.data import cores
+from aqa_jax.data.checksums import Checksums, Expected, compare, digest
 from aqa_jax.data.decode import Size, count_frames
-from aqa_jax.errors import DecodeError
+from aqa_jax.errors import ChecksumError, DataError
 from aqa_jax.predict.facts import read_facts
 from aqa_jax.predict.inputs import VIDEO_SUFFIXES
 
@@ -28,12 +29,14 @@ class Source:
       size: height and width in pixels, upright.
       fps: frames a second as the container says; 0 where it does not.
       frames: that decode.
+      expected: what is recorded of it.
     """
 
     path: str
     size: Size
     fps: float
     frames: int
+    expected: Expected | None = None
 
 
 def video_files(folder: Path) -> list[str]:
@@ -90,17 +93,24 @@ def _composed(text: str) -> str:
 def look(folder: Path, files: dict[str, str], row_of: dict[str, int]) -> tuple[dict[str, Source], list[str]]:
     """Decodes every file to its end (`files`: by id); the sources by id, and what is wrong with the others.
 
-    A damaged file is found here, with all others, and not hours later when its turn comes in the build.
+    A damaged file is found here, with all others, and not hours later when its turn comes in the build. So is one that
+    a SHA256SUMS of the folder lists and that is another now.
     """
+    recorded = Checksums(folder)
+    known = {file: recorded.of(folder / file) for file in files.values()}
 
     def one(file: str) -> Source | str:
-        path = folder / file
+        path, expected = folder / file, known[file]
         try:
+            if expected is not None:
+                compare(path, digest(path), expected)
             frames = count_frames(path)
             facts = read_facts(path)
-        except DecodeError as error:
+        except ChecksumError as error:
+            return str(error)
+        except DataError as error:
             return str(error).split(";")[0]
-        return Source(str(path), (facts.height, facts.width), facts.fps or 0.0, frames)
+        return Source(str(path), (facts.height, facts.width), facts.fps or 0.0, frames, expected)
 
     with ThreadPoolExecutor(cores()) as pool:
         results = tqdm(pool.map(one, files.values()), "looking at the videos", len(files), unit="video", disable=None)

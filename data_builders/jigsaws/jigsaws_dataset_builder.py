@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 
 from aqa_jax.check.findings import Finding, Video
 from aqa_jax.data.builder import VideoBuilderConfig, VideoDatasetBuilder
+from aqa_jax.data.checksums import Checksums
 from aqa_jax.data.encode import Renderer
 
 from . import annotations, check, gestures, render, videos
@@ -81,10 +82,16 @@ class Builder(VideoDatasetBuilder):
     def video_specs(self, split: str) -> Sequence[render.Video]:
         """One trial each, task by task, by surgeon and number."""
         size = (self.builder_config.height, self.builder_config.width)
+        recorded = Checksums(self.raw_dir)
         found, _ = self.sources
         done = self.transcriptions.of
         return [
-            render.Video(table_row(trial, done.get(trial.id, [])), found[trial.id], size)
+            render.Video(
+                table_row(trial, done.get(trial.id, [])),
+                source := found[trial.id],
+                size,
+                recorded.of_source(source.path, source.names),
+            )
             for trial in self.labels.trials
         ]
 

@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 
 from aqa_jax.check.findings import Finding, Video
 from aqa_jax.data.builder import VideoBuilderConfig, VideoDatasetBuilder
+from aqa_jax.data.checksums import Checksums
 from aqa_jax.data.encode import Renderer
 
 from . import annotations, check, frames, render
@@ -74,11 +75,13 @@ class Builder(VideoDatasetBuilder):
     def video_specs(self, split: str) -> Sequence[render.Dive]:
         """One dive each, in the order of the published list."""
         size = (self.builder_config.height, self.builder_config.width)
+        recorded = Checksums(self.raw_dir)
         return [
             render.Dive(
                 table_row(key, self.labels.dives[key], self.windows[key].eval_start),
-                self.windows[key],
+                window := self.windows[key],
                 size,
+                recorded.of_source(window.folder, window.names),
             )
             for key in self.labels.splits[split]
         ]

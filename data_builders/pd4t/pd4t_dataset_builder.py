@@ -11,6 +11,7 @@ import tensorflow_datasets as tfds
 
 from aqa_jax.check.findings import Finding, Video, error
 from aqa_jax.data.builder import VideoBuilderConfig, VideoDatasetBuilder
+from aqa_jax.data.checksums import Checksums
 from aqa_jax.data.encode import Renderer
 from aqa_jax.errors import DataError
 
@@ -124,7 +125,14 @@ class Builder(VideoDatasetBuilder):
         """One video each, task by task, in the order of the published list."""
         size = (self.builder_config.height, self.builder_config.width)
         found, _ = self.sources
-        return [render.Video(table_row(entry), found[entry.id], size) for entry in self.labels.splits[split]]
+        recorded = Checksums(self.raw_dir)
+        return [
+            render.Video(
+                table_row(entry), source := found[entry.id], size,
+                recorded.of_source(source.path, videos.names_of(source)),
+            )
+            for entry in self.labels.splits[split]
+        ]  # fmt: skip
 
     def renderer(self) -> Renderer:
         """Decodes a video file or reads a folder of images."""

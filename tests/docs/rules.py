@@ -34,7 +34,7 @@ SCRIPTS: dict[str, list[str]] = {
 # Commands of the shell that are run as they are.
 PLAIN = {
     ".", "source", "cd", "mkdir", "ls", "cat", "head", "cp", "mv", "rm", "echo", "wait", "sleep", "kill", "test",
-    "export", "unzip", "sha256sum", "printf", "true", "for", "do", "done",
+    "export", "unzip", "sha256sum", "printf", "true", "for", "do", "done", "find", "xargs",
 }  # fmt: skip
 # The same of python.
 PLAIN_PYTHON = ("-c", "-", "-m zipfile", "-m json.tool")
