@@ -3,10 +3,12 @@
 In a built dataset (half of the cases) bytes of its files are changed, records and whole files exchanged: reading gives
 the very frames that were stored, or a typed error. Among raw frames (the other half) an image's bytes are changed: it
 is refused, or what is decoded depends on its own bytes alone, whatever was decoded before it; what decodes to other
-pixels without a word from the decoder is counted. Every tenth of these goes through a build.
+pixels without a word from the decoder is counted. Each is read again beside a SHA256SUMS of what it was before, where
+nothing may be decoded that was changed. Every tenth goes through builds, without and with these checksums.
 """
 
 import contextlib
+import hashlib
 import io
 import shutil
 import sys
@@ -19,14 +21,18 @@ import common
 import numpy as np
 
 from aqa_jax.data import build
-from aqa_jax.data.decode import decode_jpeg
+from aqa_jax.data.checksums import NAME, Checksums
+from aqa_jax.data.decode import decode_jpeg, read_image
 from aqa_jax.data.encode import JPEG_DAMAGE, encode_jpeg, listening
 from aqa_jax.data.video_store import RecordWriter, VideoStore
-from aqa_jax.errors import AqaError, DecodeError
+from aqa_jax.errors import AqaError, ChecksumError, DecodeError
 
 TOY = str(common.REPO / "tests" / "data" / "toy_videos")
 Rng = np.random.Generator
-OK = ("refused", "as it was", "told by the decoder", "own pixels, other than before, without a word")
+UNNOTICED = "own pixels, other than before, without a word"
+OK = ("refused", "as it was", "told by the decoder", UNNOTICED)
+
+OK_RECORDED = ("changed, refused", "as recorded, read")
 
 
 def mutated(data: bytes, rng: Rng) -> bytes:
@@ -163,18 +169,49 @@ class Raw:
         elif np.array_equal(image, decode_jpeg(self.jpegs[0], "as it was")):
             result = "as it was"
         else:
-            result = "own pixels, other than before, without a word"
+            result = UNNOTICED
         return self._built(data, result) if through_build else result
+
+    def with_checksum(self, rng: Rng, through_build: bool) -> str:
+        """What came of the same image beside a SHA256SUMS of what it was."""
+        data = mutated(self.jpegs[0], rng)
+        changed = data != self.jpegs[0]
+        recorded = self.folder / "raw" / NAME
+        recorded.write_text(
+            f"{hashlib.sha256(self.jpegs[0]).hexdigest()}  {self.victim.relative_to(recorded.parent)}\n"
+        )
+        self.victim.write_bytes(data)
+        try:
+            with contextlib.redirect_stderr(io.StringIO()):
+                read_image(self.victim, Checksums(recorded.parent).of(self.victim))
+                result = "CHANGED, BUT READ" if changed else "as recorded, read"
+        except ChecksumError:
+            result = "changed, refused" if changed else "AS RECORDED, BUT REFUSED"
+        except AqaError as error:
+            result = f"refused for another reason: {error}"
+        if through_build:
+            try:
+                self._build()
+                result = "CHANGED, BUT BUILT" if changed else result
+            except ChecksumError:
+                result = result if changed else "AS RECORDED, BUT NOT BUILT"
+            except Exception as error:
+                result = f"building: {type(error).__name__}: {error}"
+        recorded.unlink()
+        return result
+
+    def _build(self) -> Path:
+        shutil.rmtree(self.folder / "data", ignore_errors=True)
+        with contextlib.redirect_stderr(io.StringIO()):
+            return build.build(
+                "pd4t", data_dir=self.folder / "data", raw_dir=self.folder / "raw", workers=0,
+                options={"layout": "frames", "check_counts": False, "height": 48, "width": 64, "jpeg_quality": 100},
+            )  # fmt: skip
 
     def _built(self, data: bytes, result: str) -> str:
         self.victim.write_bytes(data)
-        shutil.rmtree(self.folder / "data", ignore_errors=True)
         try:
-            with contextlib.redirect_stderr(io.StringIO()):
-                directory = build.build(
-                    "pd4t", data_dir=self.folder / "data", raw_dir=self.folder / "raw", workers=0,
-                    options={"layout": "frames", "check_counts": False, "height": 48, "width": 64, "jpeg_quality": 100},
-                )  # fmt: skip
+            directory = self._build()
         except DecodeError:
             return result if result in ("refused", "told by the decoder") else "BUILD REFUSED A WHOLE IMAGE"
         except Exception as error:
@@ -194,6 +231,7 @@ def main(argv: list[str] | None = None) -> int:
     """The row."""
     args = common.options(__doc__, 2000).parse_args(argv)
     counts: Counter[str] = Counter()
+    recorded: Counter[str] = Counter()
     failures = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -206,11 +244,20 @@ def main(argv: list[str] | None = None) -> int:
             counts[f"{where}: {result if result in OK else 'FAILED'}"] += 1
             if result not in OK:
                 failures.append(f"{number}: {where}: {result:.300}")
+            if number % 2:
+                result = raw.with_checksum(np.random.default_rng((args.seed, number)), number % 20 == 1)
+                recorded[result if result in OK_RECORDED else "FAILED"] += 1
+                if result not in OK_RECORDED:
+                    failures.append(f"{number}: beside a SHA256SUMS: {result:.300}")
     for text in failures[:20]:
         print(text)
+    both = {
+        "unnoticed_by_contents": counts[f"raw: {UNNOTICED}"],
+        "unnoticed_with_checksum": recorded.total() - sum(recorded[one] for one in OK_RECORDED),
+    }
     return common.finish(
-        "jpegs", n=args.n, passed=not failures, counts=dict(sorted(counts.items())), output=args.output,
-        seed=args.seed, failures=failures[:50],
+        "jpegs", n=args.n, passed=not failures, counts=dict(sorted(counts.items())) | both, output=args.output,
+        with_checksum=dict(recorded), seed=args.seed, failures=failures[:50],
     )  # fmt: skip
 
 

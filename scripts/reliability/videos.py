@@ -6,8 +6,11 @@ Videos of four codecs are cut, flipped, forged, rotated and given variable rates
 scores them: by :func:`aqa_jax.predict.predict.predict`, a batch of files at a time, with a scorer that costs nothing.
 Counted are files without exactly one row, files that take more than ten seconds or a gigabyte, and pixels that changed
 with nobody told. The last cannot be nought where a codec has no redundancy: a flipped bit may be another valid video.
+So every file is tried twice: by its contents alone, and beside a SHA256SUMS that records what it was before. The first
+decides whether the row passes; a result then says that nothing vouches for the file (`checksum: none`).
 """
 
+import shutil
 import sys
 import tempfile
 import time
@@ -21,7 +24,7 @@ import common
 import numpy as np
 from mutations import HARMLESS, MUTATIONS
 
-from aqa_jax.data import decode
+from aqa_jax.data import checksums, decode
 from aqa_jax.data.sampling import ClipWindow
 from aqa_jax.predict import predict as predict_module
 from aqa_jax.predict.inputs import find_videos
@@ -33,6 +36,7 @@ SECONDS, MEGABYTES = 10.0, 1024
 FORM = InputFormat(ClipWindow(window=16, clip_length=8, clip_starts=(0, 8), max_shift=3), (64, 96), (64, 64))
 REAL = common.REPO / "tests" / "data" / "videos" / "demo.mp4"
 BATCH = 50
+UNNOTICED = "CHANGED, BUT SCORED"
 
 
 class Told(NamedTuple):
@@ -117,7 +121,7 @@ def main() -> int:
     """Runs it."""
     given = common.options(__doc__ or "", 2000).parse_args()
     rng = np.random.default_rng(given.seed)
-    counts = Counter[str]()
+    counts, recorded = Counter[str](), Counter[str]()
     silent: list[dict[str, Any]] = []
     wrong: list[str] = []
     watch = Watch()
@@ -146,6 +150,11 @@ def main() -> int:
                 decode_seconds=SECONDS, decode_mb=MEGABYTES - 256, progress=False,
             )  # fmt: skip
             rows = {row["file"]: row for row in report.rows}
+            wrong += [
+                f"{name}: nothing is recorded, but {row['checksum']}"
+                for name, row in rows.items()
+                if row["checksum"] != checksums.NONE
+            ]
             for path_name, (codec, name) in cases.items():
                 outcome, difference = judged(
                     rows, report.errors, path_name, right[codec], watch.clips.get(path_name), bases[codec]
@@ -157,19 +166,57 @@ def main() -> int:
                     wrong.append(f"{name} of {codec} ({path_name}): {outcome}: {report.errors.get(path_name)}")
                 if watch.seconds.get(path_name, 0) > SECONDS:
                     wrong.append(f"{name} of {codec} took {watch.seconds[path_name]:.1f} s")
+            outcomes, faults = beside_checksums({Path(name): bases[codec] for name, (codec, _) in cases.items()})
+            recorded += outcomes
+            wrong += faults
             watch.clips.clear()
-            for path in folder.iterdir():
-                if path.is_file():
-                    path.unlink()
+            shutil.rmtree(folder)
     counts["files without exactly one row"] = counts.pop("no row", 0) + counts.pop("two rows", 0)
     by_codec = Counter(case["codec"] for case in silent)
+    counts["unnoticed_by_contents"] = len(silent)
+    counts["unnoticed_with_checksum"] = recorded[UNNOTICED]
     return common.finish(
         "videos", n=given.n, output=given.output, counts=counts,
-        passed=not wrong and not silent and not counts["files without exactly one row"] and watch.peak_mb <= MEGABYTES,
+        passed=not wrong and not silent and not counts["files without exactly one row"]
+        and not recorded[UNNOTICED] and watch.peak_mb <= MEGABYTES, with_checksum=dict(recorded),
         not_told_by_codec=dict(by_codec), not_told=silent, wrong=wrong,
         largest_seconds=round(max(watch.seconds.values()), 2), largest_child_mb=round(watch.peak_mb),
         minutes=round((time.monotonic() - started) / 60, 1),
     )  # fmt: skip
+
+
+def beside_checksums(originals: dict[Path, Path]) -> tuple[Counter[str], list[str]]:
+    """What comes of mutated files beside a SHA256SUMS of what they were: how often, and what must not be.
+
+    Args:
+      originals: mutated file -> the file that it was made from.
+    """
+    found, wrong = Counter[str](), []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        was = {folder / "in" / path.name: (path, checksums.digest(base)) for path, base in originals.items()}
+        (folder / "in").mkdir()
+        for copy, (path, _) in was.items():
+            shutil.copyfile(path, copy)
+        lines = [f"{sha256}  {copy.name}\n" for copy, (_, sha256) in was.items()]
+        (folder / "in" / checksums.NAME).write_text("".join(lines))
+        report = predict(
+            find_videos(folder / "in"), Brightness(), folder / "out", form=FORM, batch_size=4, threads=1,
+            decode_seconds=SECONDS, decode_mb=MEGABYTES - 256, progress=False,
+        )  # fmt: skip
+        rows = {row["file"]: row for row in report.rows}
+        for copy, (path, sha256) in was.items():
+            name, changed = str(copy), checksums.digest(path) != sha256
+            if name in rows and rows[name]["checksum"] == checksums.VERIFIED:
+                outcome = UNNOTICED if changed else "as recorded, scored"
+            elif "differs from the checksum recorded for it" in report.errors.get(name, ""):
+                outcome = "changed, refused" if changed else "AS RECORDED, BUT REFUSED"
+            else:
+                outcome = "NEITHER"
+            found[outcome] += 1
+            if outcome.isupper():
+                wrong.append(f"beside a SHA256SUMS: {path.name}: {outcome}: {report.errors.get(name)}")
+    return found, wrong
 
 
 def judged(
