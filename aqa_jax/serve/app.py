@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import math
+import sys
 import tempfile
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
@@ -20,9 +21,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from aqa_jax.errors import AqaError
+from aqa_jax.errors import AqaError, RunError, StorageError
 from aqa_jax.report import page
 from aqa_jax.serve.guard import Guard
+from aqa_jax.stopping import half_done
 
 _TEMPLATES = resources.files("aqa_jax.serve") / "templates"
 
@@ -112,22 +114,29 @@ async def _scored(
         raise HTTPException(503, "Another video is being scored: try again in a moment.")
     name = _name(request.query_params.get("name", ""))
     difficulty = _difficulty(request.query_params.get("difficulty"), needs_difficulty)
-    folder = tempfile.TemporaryDirectory(prefix="aqa_jax_", ignore_cleanup_errors=True)
+    held = contextlib.ExitStack()
     busy.taken, handed_over = True, False
-    # Only the ending of a stranger's name is used, and only letters and digits of it.
-    path = Path(folder.name) / f"video{_ending(name)}"
 
     def work() -> str:
         try:
             # Numpy's numbers become plain ones.
             return json.dumps(judge(path, name, difficulty), default=lambda x: x.tolist(), allow_nan=False)
         finally:
-            folder.cleanup()
+            held.close()
             busy.taken = False
 
     try:
         async with asyncio.timeout(limits.seconds):
-            await _receive(request, path, limits.megabytes * 10**6)
+            try:
+                folder = tempfile.TemporaryDirectory(prefix="aqa_jax_", ignore_cleanup_errors=True)
+                held.callback(folder.cleanup)
+                # A scoring that nobody waits for any longer goes on in its thread when SIGTERM ends the page.
+                held.enter_context(half_done(folder.cleanup))
+                # Only the ending of a stranger's name is used, and only letters and digits of it.
+                path = Path(folder.name) / f"video{_ending(name)}"
+                await _receive(request, path, limits.megabytes * 10**6)
+            except OSError as error:
+                raise StorageError(f"The video could not be kept while it is scored: {error}") from None
             # The thread frees what it holds, also where nobody waits for it any longer.
             running = asyncio.get_running_loop().run_in_executor(worker, work)
             handed_over = True
@@ -138,20 +147,35 @@ async def _scored(
             504, f"This took longer than {limits.seconds:g} seconds: send a shorter video, or start the page with a "
             "larger --config.serve.max_seconds."
         ) from None  # fmt: skip
+    except StorageError as error:
+        raise _no_room(error) from None
     except AqaError as error:
+        if isinstance(error, RunError):  # The video is not to blame.
+            raise _failed() from None
         raise HTTPException(422, str(error).replace(str(path), name)) from None
     except HTTPException:
         raise
     except ClientDisconnect:
         raise HTTPException(400, "The video did not arrive whole.") from None
     except Exception:
-        # For whoever runs it; a visitor learns nothing of this machine.
-        traceback.print_exc()
-        raise HTTPException(500, "The program failed on this video: its terminal says why.") from None
+        raise _failed() from None
     finally:
         if not handed_over:
-            folder.cleanup()
+            held.close()
             busy.taken = False
+
+
+def _failed() -> HTTPException:
+    """For whoever runs the page, the error that is under way; a visitor learns nothing of this machine."""
+    traceback.print_exc()
+    return HTTPException(500, "The program failed on this video: its terminal says why.")
+
+
+def _no_room(error: StorageError) -> HTTPException:
+    print(f"StorageError: {error}", file=sys.stderr, flush=True)
+    return HTTPException(
+        507, "The video cannot be kept here while it is scored. Is the disk full? The terminal says more."
+    )
 
 
 async def _receive(request: Request, path: Path, most: int) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aqa_jax.errors import DecodeError
+from aqa_jax import stopping
+from aqa_jax.errors import DecodeError, RunError, StorageError
 from tests.report.parsed import check
 
 
@@ -15,7 +16,7 @@ class Judge:
     """Notes what it was given."""
 
     def __init__(self):
-        self.calls, self.release = [], threading.Event()
+        self.calls, self.release, self.fault = [], threading.Event(), None
         self.release.set()
 
     def __call__(self, path, name, difficulty):
@@ -23,6 +24,8 @@ class Judge:
         if b"bad" in self.calls[-1][1]:
             raise DecodeError(f"{path}: not a video")
         assert self.release.wait(20)
+        if self.fault:
+            raise self.fault
         return {"score": np.float32(1.5), "flag": np.bool_(True)}
 
 
@@ -149,12 +152,16 @@ def test_one_at_a_time_and_none_for_ever(serve, asking, judge, tmp_path, monkeyp
         busy = asking(port, "POST", "/score", b"0")
         assert busy.status == 503 and "Another video is being scored" in busy.json["error"]
         assert len(judge.calls) == 1 and len(list(tmp_path.iterdir())) == 1
+        # SIGTERM would remove it now.
+        (remove,) = stopping._half_done.values()
+        remove()
+        assert not list(tmp_path.iterdir())
         judge.release.set()
         for _ in range(200):
             if (free := asking(port, "POST", "/score", b"0")).status == 200:
                 break
         assert free.status == 200
-        assert not list(tmp_path.iterdir())
+        assert not list(tmp_path.iterdir()) and not stopping._half_done
 
 
 def test_an_error_of_ours_is_no_open_door(serve, asking, tmp_path, monkeypatch, capfd):
@@ -170,5 +177,25 @@ def test_an_error_of_ours_is_no_open_door(serve, asking, tmp_path, monkeypatch, 
         found = asking(port, "POST", "/score", b"1")
         assert found.status == 500 and found.json["error"].startswith("The program failed on this video")
         assert "secret" not in found.text and "secret" in capfd.readouterr().err
+        assert asking(port, "POST", "/score", b"0").status == 200
+        assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_and_a_program_that_cannot_decode_are_told_from_a_bad_video(
+    serve, asking, judge, tmp_path, monkeypatch, capfd
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with serve(judge) as port:
+        found = asking(port, "POST", "/score", b"0")
+        assert found.status == 507 and "Is the disk full?" in found.json["error"]
+        assert "gone" not in found.text and "No such file" in capfd.readouterr().err
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        monkeypatch.setattr(judge, "fault", RunError("no process starts"))
+        found = asking(port, "POST", "/score", b"0")
+        assert found.status == 500 and found.json["error"].startswith("The program failed")
+        assert "no process starts" in capfd.readouterr().err
+        monkeypatch.setattr(judge, "fault", StorageError(f"{tmp_path} is full"))
+        assert asking(port, "POST", "/score", b"0").status == 507
+        monkeypatch.setattr(judge, "fault", None)
         assert asking(port, "POST", "/score", b"0").status == 200
         assert not list(tmp_path.iterdir())
