@@ -24,6 +24,7 @@ from aqa_jax.explain.explanation import Explanation
 from aqa_jax.models.scores import ScoreDistribution
 from aqa_jax.predict.ensemble import EnsembleScorer, make_scorer
 from aqa_jax.predict.facts import Facts, read_facts
+from aqa_jax.predict.inputs import check_file
 from aqa_jax.predict.predict import check_difficulty
 from aqa_jax.predict.rows import DecodedVideo, is_finite, row_of
 from aqa_jax.predict.sandbox import Sandbox
@@ -219,8 +220,7 @@ class Model:
             return _of_frames(video, form.window, form.frame_size, form.crop_size, difficulty, fps)
         path = Path(video)
         check_difficulty(str(path), difficulty, self.scorer.known_difficulties)
-        if not path.is_file():
-            raise DataError(f"{path}: no such file")
+        check_file(path)
         # Where none are given, they are read anew: a model may live for days beside files that change.
         expected = (recorded or checksums.Checksums()).of(path)
         sha256 = checksums.digest(path)

@@ -42,7 +42,8 @@ def find_videos(
 
     A list is `@FILE`, or a file that ends in .txt, with one of them a line, or `-`: standard input. Empty lines and
     those that start with # are passed over. A relative path counts from the working folder, or else from the list's.
-    What a list names and does not exist is taken for a video that cannot be read: it does not stop the others.
+    What a list names and does not exist is taken for a video that cannot be read: it does not stop the others. So are a
+    device, a pipe and a broken link.
 
     Videos come sorted, each once. A file that is named itself is taken whatever its suffix; in folders and
     patterns other suffixes are passed over and listed; hidden files are passed over in silence, and so is what lies in
@@ -56,7 +57,8 @@ def find_videos(
     ignored: dict[Path, Path] = {}
     folders: dict[Path, Path] = {}
     for path, listed in _named(items):
-        if path.is_file() or (listed and not path.exists() and not glob.glob(str(path), recursive=True)):
+        named_itself = path.exists() and not path.is_dir()
+        if named_itself or (listed and not path.exists() and not glob.glob(str(path), recursive=True)):
             videos.setdefault(path.resolve(), path)
             continue
         folder = _searched(path)
@@ -78,6 +80,12 @@ def find_videos(
         )
     order = tuple(sorted(videos.values()))
     return Inputs(order, passed_over, {path: folders[path] for path in order if path in folders})
+
+
+def check_file(path: Path) -> None:
+    """Raises DataError where `path` is no ordinary file: a pipe or a device might be read for ever."""
+    if not path.is_file():
+        raise DataError(f"{path}: {'a device, pipe or socket, no video file' if path.exists() else 'no such file'}")
 
 
 def read_difficulties(path: str | os.PathLike[str]) -> dict[str, float]:
@@ -145,7 +153,7 @@ def _candidates(path: Path) -> list[Path]:
         found = (Path(match) for match in matches)
     # Hidden below the folder that was asked for; the folder's own path is the user's business.
     base = path if path.is_dir() else Path()
-    return [file for file in found if file.is_file() and not _hidden(file, base)]
+    return [file for file in found if not file.is_dir() and not _hidden(file, base)]
 
 
 def _searched(path: Path) -> Path:

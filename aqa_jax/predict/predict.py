@@ -18,7 +18,7 @@ from aqa_jax.data.sampling import ClipWindow
 from aqa_jax.errors import AqaError, DataError, RunError
 from aqa_jax.evaluate.results import versions
 from aqa_jax.predict.facts import read_facts
-from aqa_jax.predict.inputs import Inputs
+from aqa_jax.predict.inputs import Inputs, check_file
 from aqa_jax.predict.rows import DecodedVideo, Distribution, is_finite, points, row_of
 from aqa_jax.predict.sandbox import MEGABYTES, SECONDS, Sandbox
 from aqa_jax.predict.scores_files import Kept, Partial, check_output, write_scores
@@ -187,8 +187,7 @@ def predict(
         if isinstance(difficulty, Mapping) and given is None:
             raise DataError(f"{path}: no difficulty is given for {path.name}")
         check_difficulty(str(path), given, known_difficulties)
-        if not path.is_file():
-            raise DataError(f"{path}: no such file")
+        check_file(path)
         expected = recorded.of(path, inputs.folders.get(path))
         sha256 = checksums.digest(path)
         checksum = checksums.compare(path, sha256, expected)

@@ -1,9 +1,10 @@
 import io
+import os
 
 import pytest
 
 from aqa_jax.errors import DataError
-from aqa_jax.predict.inputs import find_videos, read_difficulties
+from aqa_jax.predict.inputs import check_file, find_videos, read_difficulties
 
 
 @pytest.fixture
@@ -119,6 +120,23 @@ def test_what_is_no_list_is_said(tmp_path):
     (tmp_path / "c.txt").write_text("# nothing\n")
     with pytest.raises(DataError, match="no video in"):
         find_videos(tmp_path / "c.txt")
+
+
+def test_what_is_no_ordinary_file_is_named_and_never_opened(folder, monkeypatch):
+    os.mkfifo(folder / "pipe")
+    os.mkfifo(folder / "deep" / "pipe.mp4")
+    (folder / "deep" / "broken.mp4").symlink_to("nowhere")
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{folder / 'pipe'}\n{folder / 'deep'}\n{folder / 'b.mp4'}\n"))
+    found = find_videos("-").videos
+    assert names(found, folder) == ["b.mp4", "deep/broken.mp4", "deep/er/c.avi", "deep/pipe.mp4", "pipe"]
+    said = []
+    for path in found:
+        try:
+            check_file(path)
+        except DataError as error:
+            said.append(str(error).removeprefix(f"{folder}/"))
+    no_file = "a device, pipe or socket, no video file"
+    assert said == ["deep/broken.mp4: no such file", f"deep/pipe.mp4: {no_file}", f"pipe: {no_file}"]
 
 
 def test_what_an_earlier_call_drew_is_no_input(folder):
