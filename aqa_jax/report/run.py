@@ -1,6 +1,5 @@
 """The report of one run: what was trained, how it was tested, what came out, where it was most wrong."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from aqa_jax.files import read_json
 from aqa_jax.report import images, page
 from aqa_jax.report.figures import coverage_rows, figure_rows, selection_rows
 from aqa_jax.report.worst import worst_cases
+from aqa_jax.train.log import read_log
 
 # Keys whose values may name people, or folders of this machine.
 TELLING = ("data.data_dir", "data.raw_dir", "data.exclude", "data.test_where", "model.weights", "adapter.file")
@@ -142,15 +142,19 @@ def _changed(config: Config) -> list[tuple[str, Any, str]]:
 
 
 def _training(workdir: Path) -> list[tuple[str, Any]]:
-    """Steps and pace, from the log."""
+    """Steps and pace, from the log, and what of the log cannot be read."""
+    path = workdir / "logs" / "train.jsonl"
+    if not path.exists():
+        return []
     try:
-        lines = [
-            json.loads(line) for line in (workdir / "logs" / "train.jsonl").read_text(encoding="utf-8").splitlines()
-        ]
-    except (OSError, ValueError):
-        return []
-    steps = [line for line in lines if line.get("kind") == "train" and "step_seconds" in line]
-    if not steps:
-        return []
-    paces = sorted(line["step_seconds"] for line in steps)
-    return [("steps", steps[-1]["step"]), ("seconds a step (median)", paces[len(paces) // 2])]
+        written, lines = len([line for line in path.read_bytes().splitlines() if line.strip()]), read_log(path.parent)
+    except OSError as error:
+        return [("log", f"logs/train.jsonl cannot be read ({error.strerror})")]
+    steps = [line for line in lines if line.get("kind") == "train" and isinstance(line.get("step_seconds"), float)]
+    facts: list[tuple[str, Any]] = []
+    if steps:
+        paces = sorted(line["step_seconds"] for line in steps)
+        facts = [("steps", steps[-1]["step"]), ("seconds a step (median)", paces[len(paces) // 2])]
+    if damaged := written - len(lines):
+        facts.append(("log", f"{damaged} of {written} lines of logs/train.jsonl cannot be read and are left out"))
+    return facts

@@ -16,7 +16,7 @@ from aqa_jax.evaluate.metrics import score_metrics
 from aqa_jax.files import write_json
 from aqa_jax.report.comparison import comparison_report, short_names
 from aqa_jax.report.figures import coverage_rows, figure_rows
-from aqa_jax.report.run import PICTURES, run_report
+from aqa_jax.report.run import PICTURES, _training, run_report
 from aqa_jax.report.worst import worst_cases
 from tests.report.parsed import check_report
 from tests.tiny import tiny_config
@@ -137,6 +137,22 @@ def test_worst_cases_are_the_largest_errors_and_their_pictures_the_dataset_s(run
     assert errors == sorted(np.abs(columns["mean"] - columns["score"]), reverse=True)[:3]
     assert found["rows"][0]["error"] == pytest.approx(40) and found["rows"][0]["unfamiliar"]
     assert all(row["picture"] for row in found["rows"]) and found["without"] == ""
+
+
+def test_a_damaged_log_is_said_and_the_rest_of_it_shown(tmp_path):
+    (tmp_path / "logs").mkdir()
+    lines = [f'{{"step": {n}, "kind": "train", "step_seconds": 0.{n}}}' for n in (1, 2, 3)]
+    log = tmp_path / "logs" / "train.jsonl"
+    log.write_text("\n".join(lines))
+    whole = [("steps", 3), ("seconds a step (median)", 0.2)]
+    assert _training(tmp_path) == whole
+    log.write_bytes("\n".join([*lines, '{"step": 4, "ki']).encode() + b"\xff\n")
+    said = ("log", "1 of 4 lines of logs/train.jsonl cannot be read and are left out")
+    assert _training(tmp_path) == [*whole, said]
+    log.unlink()
+    assert _training(tmp_path) == []
+    log.mkdir()
+    assert _training(tmp_path) == [("log", "logs/train.jsonl cannot be read (Is a directory)")]
 
 
 def test_names_can_be_left_out(run, store):
