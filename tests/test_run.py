@@ -102,10 +102,13 @@ def test_the_terminal_shows_the_table_the_rules_and_where_results_lie(whole):
 
 def test_real_videos_are_scored_and_a_damaged_one_is_answered_in_words(whole, tmp_path):
     run = whole[0] / "run"
+    earlier = tmp_path / "videos" / "corrupted" / "report.html"
+    earlier.parent.mkdir(parents=True)
+    earlier.touch()
     arguments = ["--workdir", run, "--mode", "predict", "--input", VIDEOS, "--output", tmp_path]
     code, out, err = finish(start(*arguments, "--config.predict.difficulty=3.0"))
     assert code == 1, err[-2000:]
-    assert "corrupted.mp4: " in out and "28 of 50 frames" in out
+    assert "corrupted.mp4: " in out and "28 of 50 frames" in out and not earlier.exists()
     with (tmp_path / "scores.csv").open() as file:
         rows = {Path(row["file"]).name: row for row in csv.DictReader(file)}
     for name in ("demo.mp4", "rotated_90.mov"):

@@ -49,6 +49,7 @@ def run(request: Request) -> int:
         threads=request.config.data.threads or None, decode_seconds=settings.decode_seconds,
         decode_mb=settings.decode_mb, resume=settings.resume, extras=shown,
     )  # fmt: skip
+    extras.remove_earlier(output, found.videos, report.errors)
     kinds = {row["checksum"] for row in report.rows}
     for row in report.rows:
         notes = [

@@ -1,7 +1,7 @@
 """What a scored video gets beside its score: pictures, an annotated video, reasons and a report."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ import numpy as np
 
 from aqa_jax.config_keys import ReportConfig
 from aqa_jax.errors import ConfigError, DecodeError
-from aqa_jax.files import write_json
+from aqa_jax.files import storage_errors, write_json
 from aqa_jax.predict.ensemble import EnsembleScorer
 from aqa_jax.predict.playable import MPEG4, unfinished, write_playable
 from aqa_jax.predict.sandbox import Sandbox
@@ -57,6 +57,25 @@ def folders(videos: Sequence[Path]) -> dict[str, str]:
         taken.add(name.casefold())
         found[str(path)] = name
     return found
+
+
+def remove_earlier(output: Path, videos: Sequence[Path], failed: Iterable[str]) -> None:
+    """Removes what an earlier call left in `output` for those of the `videos` that have no score now.
+
+    It would stand beside their error as if it were of the same files.
+
+    Raises:
+      StorageError: the folder is read-only, or the disk fails.
+    """
+    names = folders(videos)
+    with storage_errors(output / "videos"):
+        for path in failed:
+            _clear(output / "videos" / names[path])
+
+
+def _clear(folder: Path) -> None:
+    for name in _FILES:
+        (folder / name).unlink(missing_ok=True)
 
 
 class VideoExtras:
@@ -120,8 +139,7 @@ class VideoExtras:
         folder = self._output / "videos" / self._folders[str(path)]
         folder.mkdir(parents=True, exist_ok=True)
         # What an earlier call left there may be of another video of that name, of another person.
-        for name in _FILES:
-            (folder / name).unlink(missing_ok=True)
+        _clear(folder)
         with self._one_at_a_time:
             why = self._explained(clips, row["difficulty"])
         made: dict[str, list[Path]] = {}

@@ -102,6 +102,17 @@ def test_pictures_alone_explain_nothing_and_nothing_of_another_call_stays(tmp_pa
     assert sorted(path.name for path in folder.iterdir()) == ["distribution.png", "notes.txt"]
 
 
+def test_nothing_of_an_earlier_call_stands_beside_an_error(tmp_path):
+    videos = [tmp_path / "a" / "dive.mp4", tmp_path / "b" / "dive.mp4", tmp_path / "c.mp4"]
+    for name in ("dive", "dive_2"):
+        (tmp_path / "videos" / name).mkdir(parents=True)
+        for file in ("report.html", "why.mp4", "notes.txt"):
+            (tmp_path / "videos" / name / file).touch()
+    extras.remove_earlier(tmp_path, videos, [str(videos[1]), str(videos[2])])
+    left = {path.relative_to(tmp_path / "videos").as_posix() for path in tmp_path.rglob("*.*")}
+    assert left == {"dive/report.html", "dive/why.mp4", "dive/notes.txt", "dive_2/notes.txt"}
+
+
 def test_a_process_that_is_ended_while_it_writes_leaves_no_half_video(explained, tmp_path):
     class Ended:
         def call(self, function, path, target, *arguments):
