@@ -23,7 +23,7 @@ NAME = "SHA256SUMS"
 VERIFIED, NONE = "verified", "none"
 MEANING = {
     VERIFIED: f"verified: the file is what its {NAME} records",
-    NONE: f"none: no {NAME} lists the file, so a change that its format cannot show would go unnoticed",
+    NONE: f"none: no {NAME} was found that lists the file; a change that its format cannot show would go unnoticed",
 }
 MAX_BYTES = 128 * 2**20  # a million frames
 _LINE = re.compile(rb"(\\?)([0-9a-fA-F]{64}) [ *](.+)", re.DOTALL)
@@ -295,7 +295,10 @@ def in_words(values: Collection[str]) -> str:
     """What the results of `compare` of several scored files mean, in a sentence."""
     verified = sum(value == VERIFIED for value in values)
     if not verified:
-        return f"no {NAME} lists the scored files; a change that their format cannot show would go unnoticed"
+        return (
+            f"nothing is recorded of the scored files (no {NAME} in the folders given lists them): a change that their "
+            "format cannot show would go unnoticed"
+        )
     if verified == len(values):
         return f"every scored file is what its {NAME} records"
     return f"{verified} of {len(values)} scored files are what their {NAME} records; of the others nothing is recorded"

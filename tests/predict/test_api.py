@@ -9,7 +9,8 @@ from absl import logging as absl_logging
 
 import aqa_jax
 from aqa_jax.data import decode
-from aqa_jax.errors import CheckpointError, ConfigError, DataError, DecodeError
+from aqa_jax.data.checksums import digest
+from aqa_jax.errors import CheckpointError, ChecksumError, ConfigError, DataError, DecodeError
 from aqa_jax.predict.inputs import find_videos
 from aqa_jax.predict.predict import predict
 
@@ -81,6 +82,19 @@ def test_many_keep_their_order_and_one_that_fails_its_place(model, video, frames
         model.score_many([video, video], [1.0])
     with pytest.raises(DecodeError, match="not a video"):
         model.score(tmp_path / "no.mp4")
+
+
+def test_a_file_that_is_another_than_was_recorded_is_not_scored(model, video, tmp_path):
+    for name in ("a.avi", "b.avi"):
+        (tmp_path / name).write_bytes(video.read_bytes())
+    (tmp_path / "SHA256SUMS").write_text("".join(f"{digest(video)}  {name}\n" for name in ("a.avi", "b.avi")))
+    with open(tmp_path / "b.avi", "ab") as file:
+        file.write(b"\0")
+    told = model.score_many([tmp_path / "a.avi", tmp_path / "b.avi", video])
+    assert (told[0].row["checksum"], told[2].row["checksum"]) == ("verified", "none")
+    assert isinstance(told[1], ChecksumError)
+    with pytest.raises(ChecksumError, match=r"b\.avi: differs from the checksum recorded for it"):
+        model.score(tmp_path / "b.avi")
 
 
 def test_what_cannot_be_meant_is_said(model, frames, monkeypatch):

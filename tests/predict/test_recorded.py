@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from aqa_jax.data.checksums import digest
 from aqa_jax.predict.inputs import Inputs, find_videos
 from aqa_jax.predict.predict import predict
 from tests.predict.test_predict import FORM, BrightnessScorer, read_rows
+from tests.predict.untrained import configured
 
 
 def run(inputs, output, **arguments):
@@ -101,6 +103,39 @@ def test_nothing_is_scored_by_a_record_that_cannot_be_read(archive, tmp_path):
     assert [Path(row["file"]).name for row in report.rows] == ["a.avi", "b.avi"]
     (error,) = report.errors.values()
     assert error.startswith(f"{folder / 'visit' / 'SHA256SUMS'}, line 1: not as sha256sum writes it")
+
+
+class Run(BrightnessScorer):
+    """As the scorer of a run, for the mode."""
+
+    input_format, batch_size, needs_difficulty, known_difficulties = FORM, 2, False, None
+    trained_on: ClassVar = {"score_range": (0.0, 255.0)}
+
+    def describe(self):
+        return {"intervals": "raw"}
+
+
+def test_what_the_terminal_says(archive, tmp_path, monkeypatch, capsys):
+    from aqa_jax.modes import predict as mode
+    from aqa_jax.modes.request import Request
+
+    monkeypatch.setattr("aqa_jax.predict.ensemble.make_scorer", lambda *_: Run())
+    folder = tmp_path / "copy"
+    shutil.copytree(archive, folder)
+
+    def said(*inputs):
+        code = mode.run(Request(configured(), tmp_path, inputs, tmp_path / "out"))
+        return code, capsys.readouterr().out
+
+    assert said(str(folder))[1].count("every scored file is what its SHA256SUMS records") == 1
+    assert "nothing is recorded of the scored files" in said(str(folder / "visit"))[1]
+    shutil.copy(folder / "a.avi", folder / "new.avi")
+    damage(folder / "b.avi")
+    code, out = said(str(folder))
+    assert code == 1 and f"{folder / 'b.avi'}: differs from the checksum recorded for it" in out
+    (line,) = (line for line in out.splitlines() if "(no recorded checksum)" in line)
+    assert line.startswith(str(folder / "new.avi"))
+    assert "2 of 3 scored files are what their SHA256SUMS records" in out
 
 
 def test_who_goes_on_after_recording_is_told_anew(archive, tmp_path, monkeypatch):

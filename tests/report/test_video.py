@@ -16,6 +16,7 @@ ROW = {
     "file": f"/home/somebody/{EVIL}", "score": np.float32(61.34), "mean": 61.34, "sigma": 6.04, "low50": 57.1,
     "high50": 65.3, "low90": 50.2, "high90": 72.9, "difficulty": 3.2, "frames": 40, "tempo": 1.0, "resampled": False,
     "damage": None, "out_of_training_range": False, "distance": 1.2, "unfamiliar": False, "sha256": "ab" * 32,
+    "checksum": "none",
 }  # fmt: skip
 MODEL = {"head": "dae_mt", "intervals": "conformal, learnt on 200 validation videos", "selection": {"step": 7}}
 SCORES = list(np.linspace(20, 90, 50))
@@ -53,6 +54,7 @@ def test_a_whole_report(clips, why):
     for words in (
         "61.3 points", "50.2 to 72.9", "57.1 to 65.3", "Segment 2 pulls the score down the most", "frames 14–17",
         "−8.50", "44.4", "selection.step", "scores of the 50 training videos", "conformal, learnt on 200",
+        "none: no SHA256SUMS was found that lists the file",
     ):  # fmt: skip
         assert words in page.text, words
     # Four charts; of each segment the clip and the map, moving, each with a still for those who want none.
