@@ -70,7 +70,7 @@ def load(
       DataError: a file is missing; ids repeat; a score is no number; judges are missing or impossible.
     """
     path = find_file(raw_dir, file)
-    dives = _read_dives(path)
+    dives = _read_dives(path, exclude or [])
     splits = {name: _read_split(path.parent / split_file) for name, split_file in SPLIT_FILES.items()}
     _check_splits(splits, dives, path)
     excluded = _excluded(exclude or [], splits)
@@ -137,19 +137,23 @@ def fault_of(dive: dict[str, Any]) -> str:
     return ""
 
 
-def _read_dives(path: Path) -> dict[Key, dict[str, Any]]:
-    dives, faults = {}, []
+def _read_dives(path: Path, exclude: list[str]) -> dict[Key, dict[str, Any]]:
+    """Every entry; of those to `exclude` that cannot be read only the key."""
+    dives: dict[Key, dict[str, Any]] = {}
+    faults = []
     for number, (raw_key, dive) in enumerate(read_raw(path).items(), start=1):
         key = parse_key(raw_key, path)
         if key in dives:
             raise DataError(f"{path}, entry {number}: {dive_id(key)} is there already")
-        if fault := fault_of(dive):
+        fault = fault_of(dive)
+        if fault and dive_id(key) not in exclude:
             faults.append(f"entry {number}, {dive_id(key)}: {fault}")
-        dives[key] = {**dive, "judge_scores": dive.get("judge_scores") or []}
+        dives[key] = {} if fault else {**dive, "judge_scores": list(map(float, dive.get("judge_scores") or []))}
     if faults:
-        raise DataError("\n  ".join([f"{path}: {len(faults)} annotations cannot be read:", *faults]))
-    for dive in dives.values():
-        dive["judge_scores"] = [float(judge) for judge in dive["judge_scores"]]
+        raise DataError(
+            "\n  ".join([f"{path}: {len(faults)} annotations cannot be read:", *faults])
+            + "\nCorrect the file, or leave dives of the splits out with the option exclude."
+        )
     return dives
 
 

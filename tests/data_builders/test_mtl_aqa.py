@@ -11,7 +11,8 @@ import pytest
 from scipy.stats import spearmanr
 
 from aqa_jax import safe_pickle
-from aqa_jax.data.build import build
+from aqa_jax.check.raw import check_annotations
+from aqa_jax.data.build import build, make_builder
 from aqa_jax.data.video_store import VideoStore
 from aqa_jax.errors import DataError, DecodeError, UnsafePickleError
 
@@ -244,19 +245,21 @@ def test_a_corrupt_image(tmp_path, annotations, pictures):
         ({"final_score": 10**400}, "the score is not a number: 26_05"),
         ({"difficulty": 0.0}, "the difficulty is not a positive number: 26_05"),
         ({"judge_scores": [5.0] * 6 + [50.0]}, "a judge is outside 0-10: 26_05"),
+        ({"judge_scores": [10**400] * 7}, r"26_05: judge_scores is \[10{78}\.\.\., not a list of numbers"),
+        ({"end_frame": None}, r"26_05: end_frame is None, not a whole number\nCorrect .* with the option exclude"),
     ],
 )
 def test_impossible_values(tmp_path, annotations, pictures, changes, message):
     few_dives(tmp_path / "raw", annotations, pictures, **changes)
+    for exclude, errors in ([], 1), (["26_05"], 0):
+        maker = make_builder(
+            "mtl_aqa", data_dir=tmp_path, raw_dir=tmp_path / "raw", options=SMALL | {"exclude": exclude}
+        )
+        found, _ = check_annotations(maker, tmp_path / "raw")
+        assert len([one for one in found if one.level == "error"]) == errors
     with pytest.raises(DataError, match=message):
         read(tmp_path / "raw", tmp_path / "data")
     assert len(read(tmp_path / "raw", tmp_path / "data", exclude=["26_05"]).table) == 4
-
-
-def test_marks_that_no_float_can_hold_are_refused(tmp_path, annotations, pictures):
-    few_dives(tmp_path / "raw", annotations, pictures, judge_scores=[10**400] * 7)
-    with pytest.raises(DataError, match=r"26_05: judge_scores is \[10{78}\.\.\., not a list of numbers"):
-        read(tmp_path / "raw", tmp_path / "data")
 
 
 @pytest.mark.parametrize(
