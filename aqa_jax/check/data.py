@@ -32,6 +32,7 @@ def check(config: Config, output: Path | None = None) -> int:
     from aqa_jax.data import build
     from aqa_jax.data.video_store import VideoStore
     from aqa_jax.tasks import make_task
+    from aqa_jax.train.run import check_crop
 
     data = config.data
     raw_dir = Path(data.raw_dir) if data.raw_dir else None
@@ -68,6 +69,10 @@ def check(config: Config, output: Path | None = None) -> int:
             store, needed=make_task(config).window.window, excluded=excluded, groups_apart=groups_apart(builder),
             threads=threads,
         )  # fmt: skip
+        try:
+            check_crop(data.crop, store.frame_size)
+        except ConfigError as fault:
+            found.append(findings.error("built", str(fault), directory))
         found += _of_the_run(config, store, groups_apart(builder))
     if not looked_at:
         raise ConfigError(

@@ -25,7 +25,7 @@ KINDS = {
     "count": "another number of frames than annotated or stored",
     "checksum": "a file that is not what its SHA256SUMS records, or is gone",
     "pixels": "the same pixels in two videos",
-    "built": "a dataset that is not what was built, or not what its raw data say now",
+    "built": "a dataset that is not what was built, or not what its raw data or the config say now",
 }
 _SHOWN = 30  # findings of one kind on the terminal; the files have all
 

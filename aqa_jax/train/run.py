@@ -68,10 +68,7 @@ class Run:
 
             multihost_utils.sync_global_devices("dataset built")
         store = VideoStore.open(directory or build_dataset(self.config))
-        if self.config.data.crop > min(store.frame_size):
-            raise ConfigError(
-                f"config.data.crop={self.config.data.crop} is larger than the stored frames {store.frame_size}."
-            )
+        check_crop(self.config.data.crop, store.frame_size)
         return store
 
     @cached_property
@@ -216,6 +213,15 @@ class Run:
             # Without names: what a new video's score is shown among.
             "scores": np.sort(scores).tolist(),
         }
+
+
+def check_crop(crop: int, frame_size: tuple[int, int]) -> None:
+    """Raises ConfigError where the stored frames, (height, width) in pixels, are smaller than ``config.data.crop``."""
+    if crop > min(frame_size):
+        raise ConfigError(
+            f"config.data.crop={crop} is larger than the stored frames {frame_size}: choose a smaller one, or build "
+            "the dataset with larger frames (config.data.options)."
+        )
 
 
 def keep_config(config: Config, workdir: Path) -> None:

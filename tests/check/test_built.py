@@ -145,6 +145,10 @@ def test_the_mode_prints_a_table_writes_it_and_tells_by_its_exit_code(tmp_path, 
     assert set(table["kind"]) == {"group", "pixels"}
     content = json.loads((tmp_path / "out" / "check.json").read_text())
     assert content["schema"] == "aqa_jax.check/1" and content["errors"] == table["level"].count("error")
+    side = VideoStore.open(directory).frame_size[0]
+    assert data.check(settings(tmp_path, **{"data.crop": side + 1})) == 1
+    said = capsys.readouterr().out
+    assert "10 error(s)" in said and f"config.data.crop={side + 1} is larger than the stored frames" in said
     (directory / "metadata.json").write_text("{")
     assert data.check(settings(tmp_path)) == 1
     assert "metadata.json cannot be read" in capsys.readouterr().out
