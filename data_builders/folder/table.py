@@ -2,6 +2,7 @@
 
 import csv
 import difflib
+import io
 import math
 import re
 from collections import Counter, defaultdict
@@ -103,7 +104,8 @@ def read(path: Path) -> Table:
         raise DataError(f"{path} is not text in UTF-8 (byte {error.start}): save it as 'CSV UTF-8'") from error
     if "\0" in text or not text.strip():
         raise DataError(f"{path} is {'not a csv file' if text.strip() else 'empty'}: it should be a table of videos")
-    lines = text.splitlines(keepends=True)
+    # As a spreadsheet: splitlines() would cut cells at rarer signs too, as U+2028 or a form feed.
+    lines = list(io.StringIO(text, newline=""))
     header = next(line for line in lines if line.strip())
     delimiter = max(",;\t", key=lambda sign: len(next(csv.reader([header], delimiter=sign))))
     try:

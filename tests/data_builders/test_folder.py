@@ -16,6 +16,7 @@ from aqa_jax.errors import ConfigError, DataError
 from aqa_jax.predict.video_clips import choose_frames
 from configs import folder as folder_config
 from configs import folder_pecop
+from data_builders.folder import table as folder_table
 
 DUMMY = Path(__file__).parents[2] / "data_builders" / "folder" / "dummy_data"
 DAMAGED = Path(__file__).parents[1] / "data" / "videos" / "corrupted.mp4"
@@ -83,6 +84,15 @@ def test_a_table_as_spreadsheets_save_it(folder, tmp_path, text, encoding):
     store = read(table(folder, text, encoding), tmp_path, test_fraction=0)
     assert list(store.table.column("score")) == [1.5, 2, 3] and splits(store).keys() == {"train"}
     assert list(store.table.column("group")) == ["a", "Jürgen", "c"]
+
+
+def test_a_line_ends_where_a_spreadsheet_ends_it(tmp_path):
+    path = table(tmp_path, 'id,score,subject\rv0,1,a\u2028b\r"v\n1",2,a\x0cb\x85c\r\nv2,x,c\n') / "labels.csv"
+    found = folder_table.read(path)
+    assert [(row.number, row.id, row.subject) for row in found.rows] == [
+        (2, "v0", "a\u2028b"), (3, "v\n1", "a\x0cb\x85c"), (4, "v2", "c"),
+    ]  # fmt: skip
+    assert len(found.problems) == 1 and found.problems[0].startswith("row 4: the score 'x'")
 
 
 def test_accents_are_the_same_in_either_spelling(folder, tmp_path):
