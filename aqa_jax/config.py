@@ -43,7 +43,7 @@ def _with_excluded_ids(data: DataConfig) -> DataConfig:
         return data
     path = Path(data.exclude[1:])
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").split("\n")]
     except (OSError, ValueError) as error:
         raise ConfigError(f"config.data.exclude={data.exclude}: {path} cannot be read ({error}).") from None
     if not any(lines):

@@ -160,7 +160,7 @@ class Partial:
 
     def _read(self, path: Path, key: Mapping[str, Any]) -> None:
         head: dict[str, Any] = {}
-        for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines()):
+        for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").split("\n")):
             try:
                 content = json.loads(line)
                 if number:

@@ -54,6 +54,9 @@ def test_excluded_videos_are_gone_and_no_other_moves(data_dir, tmp_path):
     file.unlink()
     kept = json.loads(config_lib.to_json(from_file.config))
     assert config_lib.excluded_ids(config_lib.resolve(kept).data) == ("test-1", "train-4")
+    file.write_text("a\u2028b\r\nc\n", encoding="utf-8")
+    listed = config_lib.resolve({"data": {"exclude": f"@{file}"}}).data
+    assert config_lib.excluded_ids(listed) == ("a\u2028b", "c")
 
 
 def test_every_result_says_so(data_dir):
