@@ -1,6 +1,5 @@
 """From a run's workdir to a bundle."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from aqa_jax.config import Config
 from aqa_jax.errors import ConfigError
 from aqa_jax.evaluate import recalibration as recalibrations
 from aqa_jax.evaluate import results
+from aqa_jax.evaluate.protocol import without_ids
 from aqa_jax.predict.trained import Trained
 from aqa_jax.train.run import Run
 from aqa_jax.train.state import flat
@@ -105,4 +105,4 @@ def _shareable(value: Any, config: Config) -> Any:
     value = value.replace(config.data.builder, members.without_folders(config.data.builder))
     if config.data.test_where:
         value = value.replace(config.data.test_where, members.nameless(config.data.test_where))
-    return re.sub(r"(video\(s\) EXCLUDED): [^;]*", r"\1", value)
+    return without_ids(value, config)

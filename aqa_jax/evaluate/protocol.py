@@ -6,7 +6,8 @@ trained on, they were seen in the same way, and the step was chosen by the same 
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -51,8 +52,7 @@ def protocol(run: SetUp) -> str:
     if data.training_split != "train":
         parts.append(f"trained on the splits {data.training_split}")
     if excluded := excluded_ids(data):
-        shown = ", ".join(excluded[:_SHOWN]) + (", ..." if len(excluded) > _SHOWN else "")
-        parts.append(f"{len(excluded)} video(s) EXCLUDED: {shown}")
+        parts.append(f"{len(excluded)} video(s) EXCLUDED: {_shown(excluded)}")
     if data.allow_pretraining_overlap:
         parts.append("groups or videos of the test split MAY HAVE BEEN SEEN in pretraining")
     if data.shuffle_time:
@@ -60,6 +60,18 @@ def protocol(run: SetUp) -> str:
     if data.still:
         parts.append("every frame of a clip is its FIRST (control)")
     return "; ".join(parts)
+
+
+def without_ids(words: str, config: Config) -> str:
+    """What :func:`protocol` said, without the ids of excluded videos; how many they are stays."""
+    if excluded := excluded_ids(config.data):
+        # An id may hold what separates the parts.
+        words = words.replace(f"EXCLUDED: {_shown(excluded)}", "EXCLUDED")
+    return re.sub(r"(video\(s\) EXCLUDED): [^;]*", r"\1", words)
+
+
+def _shown(excluded: Sequence[str]) -> str:
+    return ", ".join(excluded[:_SHOWN]) + (", ..." if len(excluded) > _SHOWN else "")
 
 
 def fingerprint(run: SetUp) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from aqa_jax import config as config_lib
 from aqa_jax.config import Config
 from aqa_jax.errors import DataError
 from aqa_jax.evaluate import results
+from aqa_jax.evaluate.protocol import without_ids
 from aqa_jax.files import read_json
 from aqa_jax.report import images, page
 from aqa_jax.report.figures import coverage_rows, figure_rows, selection_rows
@@ -98,12 +99,11 @@ def _picture(workdir: Path, name: str) -> str | None:
 
 def _protocol(words: str, config: Config, names: bool) -> list[str]:
     """Its parts; without names the values that videos were chosen by, and the ids of those left out, are not told."""
-    parts = [part.strip() for part in words.split(";")]
-    if names:
-        return parts
-    if chosen := config.data.test_where:
-        parts = [part.replace(chosen, chosen.partition("=")[0] + "=…") for part in parts]
-    return [part.partition("EXCLUDED")[0] + "EXCLUDED" if "EXCLUDED" in part else part for part in parts]
+    if not names:
+        words = without_ids(words, config)
+        if chosen := config.data.test_where:
+            words = words.replace(chosen, chosen.partition("=")[0] + "=…")
+    return [part.strip() for part in words.split(";")]
 
 
 def _trust(content: Mapping[str, Any]) -> list[str]:

@@ -25,6 +25,7 @@ from aqa_jax.train.run import Run
 from benchmarks.predict import untrained_run
 from tests.tiny import tiny_config
 
+EXCLUDED = "c; berta, patient_anna, patient_berta"
 # Programs that tests/predict/test_scorer.py compiles too.
 CHANGES = {
     "head.name": "dae", "evaluate.selection": "last", "data.window": 12, "data.clip_length": 8,
@@ -32,7 +33,7 @@ CHANGES = {
     # What must not leave the house.
     "data.raw_dir": "/home/anna/clinic", "model.weights": "/home/patient anna/weights/starter.pt",
     "data.options": "table=/home/anna b/table.csv,exclude=patient_anna patient_berta",
-    "data.exclude": "patient_anna,patient_berta", "data.test_where": "group=patient_berta",
+    "data.exclude": EXCLUDED, "data.test_where": "group=patient_berta",
 }  # fmt: skip
 ROOT = Path(__file__).parents[2]
 SCORES = [11.0, 20.0, 35.5]
@@ -66,7 +67,7 @@ def run(tmp_path_factory):
     results.write_metrics(
         workdir / "evaluation" / "metrics.json",
         {"num_examples": 7, "rho": 0.75, "mae": 5.5, "confidence": {"level": 0.95, "rho": [0.5, 0.875]}},
-        split="test", protocol="dives: test on group=patient_berta; 2 video(s) EXCLUDED: patient_anna; 1 view(s)",
+        split="test", protocol=f"dives: test on group=patient_berta; 3 video(s) EXCLUDED: {EXCLUDED}; 1 view(s)",
         selection={"rule": "last"}, config_hash=made_under, dataset_fingerprint="f", checkpoint_step=0,
         seed=0, protocol_fingerprint={"parts": {"excluded": ["patient_anna"]}},
     )  # fmt: skip
@@ -116,7 +117,7 @@ def test_nothing_of_the_machine_or_of_a_person_is_in_it(path):
     reader = Reader(path)
     assert reader.json(members.CONFIG)["model"]["weights"] == "starter.pt"
     assert reader.json(members.CONFIG)["data"]["options"] == "table=table.csv"
-    assert "2 video(s) EXCLUDED; 1 view" in reader.json(members.METRICS)["protocol"]
+    assert "3 video(s) EXCLUDED; 1 view" in reader.json(members.METRICS)["protocol"]
 
 
 def test_the_card_says_what_one_must_know(run, path, tmp_path):

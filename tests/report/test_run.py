@@ -47,7 +47,7 @@ def write_run(
     *,
     noise=3.0,
     seed=0,
-    protocol="data: test on group=Smith; <b>bold</b>; 1 video(s) EXCLUDED: Miller",
+    protocol="data: test on group=Smith; <b>bold</b>; 1 video(s) EXCLUDED: Mr; Miller",
     **changes,
 ):
     """What a finished run leaves, with predictions of known errors."""
@@ -158,7 +158,7 @@ def test_a_damaged_log_is_said_and_the_rest_of_it_shown(tmp_path):
 def test_names_can_be_left_out(run, store):
     folder, config = run
     config = dataclasses.replace(
-        config, data=dataclasses.replace(config.data, test_where="group=Smith", exclude="Miller")
+        config, data=dataclasses.replace(config.data, test_where="group=Smith", exclude="Mr; Miller")
     )
     text = run_report(folder, config, thumbnails=False, names=False)
     rows = store.table.rows("test")
