@@ -159,8 +159,10 @@ def _keep_config(planned: Plan, workdir: Path) -> None:
         if config.crossval.protocol:
             same = dataclasses.replace(same, data=dataclasses.replace(same.data, test_where=config.data.test_where))
         if config_lib.fingerprint(same) != config_lib.fingerprint(config) or same.crossval != config.crossval:
+            changed = config_lib.differences(same, config, of_results=True)
+            changed += [d for d in config_lib.differences(same, config) if d.startswith("config.crossval.")]
             raise ConfigError(
-                f"{workdir} belongs to another config:\n  " + "\n  ".join(config_lib.differences(kept, config)) + "\n"
+                f"{workdir} belongs to another config:\n  " + "\n  ".join(changed) + "\n"
                 "Give the same config to go on with it, or another --workdir."
             )
     write_json(path, json.loads(config_lib.to_json(config)))
