@@ -20,7 +20,7 @@ _FPS = 8.0
 
 
 def show(run: Run, output: Path) -> Iterator[str]:
-    """Writes show.json, videos.png, scores.png and, for training and test, clips_*.png and clips_*.mp4.
+    """Writes show.json, videos.png, scores.png and, for training and test (if any), clips_*.png and clips_*.mp4.
 
     Args:
       run: builds its dataset if need be.
@@ -34,6 +34,7 @@ def show(run: Run, output: Path) -> Iterator[str]:
     """
     output.mkdir(parents=True, exist_ok=True)
     config, store = run.config, run.store
+    run.rows = run.rows_if_any()
     height, width = store.frame_size
     splits = splits_of(run)
     facts = {name: facts_of(store.table, rows) for name, rows in splits.items()}
@@ -42,6 +43,8 @@ def show(run: Run, output: Path) -> Iterator[str]:
     clips = "1 clip" if run.window.num_clips == 1 else f"{run.window.num_clips} clips"
     seen = f"{clips} of {run.window.clip_length} frames, {config.data.crop}x{config.data.crop}"
     yield f"(lowest · median · highest) frames stored at {width}x{height}; the model sees {seen}"
+    if not len(run.rows["test"]):
+        yield "There is no test split: a training needs config.data.test_where, or --mode crossval, which has folds."
     write_json(
         output / "show.json",
         {"schema": SCHEMA, "dataset": str(store.directory), "frame_size": [height, width], "splits": facts},
@@ -60,7 +63,8 @@ def show(run: Run, output: Path) -> Iterator[str]:
     yield from _clips(
         output, "train", seen_in_training(run, _EXAMPLES), "as training draws them, augmentation included"
     )
-    yield from _clips(output, "test", seen_in_evaluation(run, "test", _EXAMPLES), "as an evaluation sees them")
+    if len(run.rows["test"]):
+        yield from _clips(output, "test", seen_in_evaluation(run, "test", _EXAMPLES), "as an evaluation sees them")
 
 
 def _clips(output: Path, name: str, examples: list[Seen], what: str) -> Iterator[str]:

@@ -74,17 +74,21 @@ class Run:
     @cached_property
     def rows(self) -> dict[str, np.ndarray]:
         """Rows of ``train``, ``validation`` (carved from the splits to train on) and ``test``; none is excluded."""
+        if not self.config.data.test_where and "test" not in self.store.table.column("split"):
+            raise ConfigError(
+                f"The dataset {self.config.data.builder} has no test split: choose the videos to test on with "
+                "config.data.test_where, as fold=0 or group=B."
+            )
+        return self.rows_if_any()
+
+    def rows_if_any(self) -> dict[str, np.ndarray]:
+        """As ``rows``; ``test`` is empty where the dataset has no such split and none is chosen."""
         data, table = self.config.data, self.store.table
         train, validation = splits.to_train_on(table, data.training_split), np.zeros(0, np.int64)
         if data.test_where:
             train, test = splits.held_out(table, train, data.test_where)
-        elif "test" in table.column("split"):
-            test = table.rows("test")
         else:
-            raise ConfigError(
-                f"The dataset {data.builder} has no test split: choose the videos to test on with "
-                "config.data.test_where, as fold=0 or group=B."
-            )
+            test = np.flatnonzero(table.column("split") == "test")
         if data.validation_fraction:
             by = "group" if data.validation_by == "group" else "random"
             train, validation = splits.carve(

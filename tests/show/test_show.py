@@ -8,10 +8,12 @@ import pytest
 from aqa_jax import config as config_lib
 from aqa_jax import modes
 from aqa_jax.data.decode import iterate_frames, read_image, write_video
+from aqa_jax.errors import ConfigError
 from aqa_jax.modes import Request
 from aqa_jax.show import sheets
 from aqa_jax.show.facts import facts_of, splits_of, table_of
 from aqa_jax.show.seen import back_to_pictures, seen_in_evaluation, seen_in_training
+from aqa_jax.show.show import show
 from aqa_jax.train.run import Run
 from configs import folder, folder_pecop
 
@@ -63,6 +65,17 @@ def test_everything_is_written(run, tmp_path, capsys):
     assert len(frames) == 3 * 16
     picture = read_image(tmp_path / "out" / "videos_train.png")
     assert (picture.reshape(-1, 3) == 255).all(1).any() and picture.std() > 20
+
+
+def test_without_a_test_split_what_there_is_is_shown(raw, tmp_path):
+    """Which videos to test on is chosen later, and by what these pictures tell."""
+    run = make_run(folder, raw, **{"data.options": "height=20,width=20,test_fraction=0", "data.validation_fraction": 0})
+    said = "\n".join(show(run, tmp_path))
+    names = ["clips_train.mp4", "clips_train.png", "scores.png", "show.json", "videos_train.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [*names, "videos_unlabelled.png"]
+    assert "There is no test split: a training needs config.data.test_where" in said
+    with pytest.raises(ConfigError, match="has no test split: choose the videos to test on"):
+        _ = Run(run.config).rows
 
 
 def test_examples_are_those_of_the_pipeline(run):
