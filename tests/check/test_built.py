@@ -137,18 +137,16 @@ def test_the_mode_prints_a_table_writes_it_and_tells_by_its_exit_code(tmp_path, 
     with pytest.raises(ConfigError, match=r"Nothing to check: .*is not built"):
         data.check(settings(tmp_path))
     directory = build(TOY, data_dir=tmp_path, workers=0)
-    # Its test videos are those of the training split, and so are their groups.
-    assert data.check(settings(tmp_path), tmp_path / "out") == 1
+    side = VideoStore.open(directory).frame_size[0]
+    # Its test videos are those of the training split, and so are their groups; and the config does not fit.
+    assert data.check(settings(tmp_path, **{"data.crop": side + 1}), tmp_path / "out") == 1
     said = capsys.readouterr().out
-    assert "9 error(s), 0 warning(s)" in said and "'g0' has videos 3 in train, 2 in test" in said
+    assert "10 error(s), 0 warning(s)" in said and "'g0' has videos 3 in train, 2 in test" in said
+    assert f"config.data.crop={side + 1} is larger than the stored frames" in said
     table = read_csv(tmp_path / "out" / "check.csv")
-    assert set(table["kind"]) == {"group", "pixels"}
+    assert set(table["kind"]) == {"group", "pixels", "built"}
     content = json.loads((tmp_path / "out" / "check.json").read_text())
     assert content["schema"] == "aqa_jax.check/1" and content["errors"] == table["level"].count("error")
-    side = VideoStore.open(directory).frame_size[0]
-    assert data.check(settings(tmp_path, **{"data.crop": side + 1})) == 1
-    said = capsys.readouterr().out
-    assert "10 error(s)" in said and f"config.data.crop={side + 1} is larger than the stored frames" in said
     (directory / "metadata.json").write_text("{")
     assert data.check(settings(tmp_path)) == 1
     assert "metadata.json cannot be read" in capsys.readouterr().out
