@@ -27,7 +27,7 @@ from jax.experimental import multihost_utils
 
 from aqa_jax.errors import CheckpointError, StorageError
 from aqa_jax.train import manifest
-from aqa_jax.train.state import State, abstract
+from aqa_jax.train.state import State, abstract, replicated
 
 TRAINING = ("state", "optimizer", "data", "progress")
 """The parts of a checkpoint that a training goes on from."""
@@ -365,11 +365,11 @@ def _global(tree: Any) -> Any:
 
 
 def _local(restored: Any) -> Any:
-    """The way back: what this host's devices hold."""
+    """The way back: on this host's devices alone."""
     if jax.process_count() == 1:
         return restored
     arrays = {name: restored[name] for name in ("state", "optimizer") if name in restored}
-    local = jax.tree.map(lambda x: x.addressable_data(0), arrays)
+    local = replicated(jax.tree.map(lambda x: x.addressable_data(0), arrays))
     return {**{name: restored[name] for name in restored.keys()}, **local}  # noqa: SIM118
 
 

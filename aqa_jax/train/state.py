@@ -128,11 +128,12 @@ def _replicated_sharding() -> jax.sharding.NamedSharding:
 
 
 def replicated(state: State) -> State:
-    """``state`` on every device; placed otherwise, the step would be compiled twice, for its first call and the rest.
+    """``state`` on every device of this host; placed otherwise, the step would be compiled twice, or find it deleted.
 
-    With several hosts it stays where it is: each host's step has a mesh of its own.
+    Each host's step takes arrays of that host's devices alone.
     """
-    return state if jax.process_count() > 1 else jax.device_put(state, _replicated_sharding())
+    mesh = jax.sharding.Mesh(np.array(jax.local_devices()), (AXIS,))
+    return jax.device_put(state, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
 
 
 def abstract(state: State) -> State:

@@ -1,4 +1,4 @@
-"""Four virtual devices, and two processes, against one device: the same losses, the same predictions.
+"""Four virtual devices, and two processes of two, against one device: the same losses, the same predictions.
 
 Each training runs in a process of its own, for the number of devices is fixed when jax is imported.
 """
@@ -69,15 +69,16 @@ def test_four_devices_give_the_losses_of_one_and_their_checkpoint_goes_on_with_o
     np.testing.assert_allclose(one["rho"], four["rho"], atol=1e-6)
 
 
-def test_two_processes_stop_together_go_on_together_and_evaluate_every_video_once(one_device, tmp_path):
+def test_two_processes_of_two_devices_stop_together_go_on_together_and_evaluate_every_video_once(one_device, tmp_path):
     """SIGTERM reaches one of them, and one of them alone finds what was saved then damaged: see worker.py."""
     folder, expected = one_device
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    both = [start(1, tmp_path / "run", folder / "data", address, 2, i) for i in range(2)]
+    # Two devices each: what a host's arrays are to be placed on is then another thing than where they are made.
+    both = [start(2, tmp_path / "run", folder / "data", address, 2, i) for i in range(2)]
     results = [finish(process) for process in both]
-    assert [result["devices"] for result in results] == [2, 2]
+    assert [result["devices"] for result in results] == [4, 4]
     assert {result["stopped"].partition(";")[0] for result in results} == {f"SIGTERM: step 5 of {STEPS} is saved"}
     assert [path.name for path in (tmp_path / "run" / "damaged_checkpoints").iterdir()] == ["5"]
     same_losses(results[0], expected)
