@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from aqa_jax import stopping
+from aqa_jax import huge_pages, stopping
 from aqa_jax.modes import MODES
 
 if TYPE_CHECKING:
@@ -108,6 +108,10 @@ def run(config: "Config", arguments: Sequence[str] = ()) -> int:
 
         # The same program is compiled once per machine, not once per run.
         compilation.prepare()
+        if _MODE.value in ("train", "evaluate"):
+            from aqa_jax.train import devices
+
+            devices.share_among_cores(config, _PROCESSES.value)
         if _PROCESSES.value > 1:
             jax.config.update("jax_enable_preemption_service", False)  # It would swallow SIGTERM.
             jax.distributed.initialize(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
@@ -127,6 +131,7 @@ def run(config: "Config", arguments: Sequence[str] = ()) -> int:
 
 
 if __name__ == "__main__":
+    huge_pages.restart()
     signal.signal(signal.SIGTERM, stopping.stop)
     logging.set_verbosity(logging.ERROR)
     app.run(main, flags_parser=parse)

@@ -14,8 +14,11 @@ import jax
 from aqa_jax.errors import RunError
 
 # XLA's newer emitters of fused loops double the time to compile and make programs that are no faster (docs/speed.md).
-# Another version may not know the flag, and XLA ends the process at one that it does not know.
-_CPU_FLAGS = {(0, 10): "--xla_cpu_use_fusion_emitters=false"}
+_OLD_EMITTERS = "--xla_cpu_use_fusion_emitters=false"
+# A device that another one waits for may have been stopped by Ctrl-Z, which is no reason to end the process.
+_PATIENT = "--xla_cpu_collective_call_terminate_timeout_seconds=1000000"
+# Another version may not know a flag, and XLA ends the process at one that it does not know.
+_CPU_FLAGS = {(0, 10): (_OLD_EMITTERS, _PATIENT), (0, 11): (_PATIENT,)}
 _COMPILED = "/jax/core/compile/backend_compile_duration"
 _CACHED = "/jax/compilation_cache/cache_hits"
 
@@ -28,10 +31,9 @@ def prepare() -> None:
 
     Every program is kept: what takes milliseconds to compile is many programs. Call it before jax is first used.
     """
-    flag = _CPU_FLAGS.get(tuple(jax.__version_info__[:2]), "")
     flags = os.environ.get("XLA_FLAGS", "")
-    if flag and flag.partition("=")[0] not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} {flag}".strip()
+    ours = _CPU_FLAGS.get(tuple(jax.__version_info__[:2]), ())
+    os.environ["XLA_FLAGS"] = " ".join([flags, *(flag for flag in ours if flag.partition("=")[0] not in flags)]).strip()
     directory = os.environ.get("JAX_COMPILATION_CACHE_DIR") or os.path.expanduser("~/.cache/aqa_jax/xla")
     jax.config.update("jax_compilation_cache_dir", directory)
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:

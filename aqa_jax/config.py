@@ -263,8 +263,8 @@ def read_json(path: Path) -> ConfigDict:
 
 # Keys that say where and how fast, not what: they do not change a result.
 _NOT_THE_RESULT = (
-    "data.data_dir", "data.raw_dir", "data.threads", "data.cache_mb", "train.log_every", "crossval", "predict",
-    "report", "serve", "export",
+    "data.data_dir", "data.raw_dir", "data.threads", "data.cache_mb", "train.log_every", "train.cpu_devices",
+    "crossval", "predict", "report", "serve", "export",
 )  # fmt: skip
 
 

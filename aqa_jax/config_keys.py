@@ -257,6 +257,12 @@ class TrainConfig:
         "needs model.batch_norm=frozen; 0: all",
         low=0,
     )
+    cpu_devices: int = _key(
+        0,
+        "without a GPU: devices that this host's cores are taken for, which share a batch; 0: one a core, as far as "
+        "they can share the batch equally (eight at most; one with clip_chunk)",
+        low=0,
+    )
     evaluate_every: int = _key(0, "steps between evaluations, each followed by a checkpoint; 0: every epoch", low=0)
     checkpoint_every: int = _key(0, "steps between further checkpoints; 0: none", low=0)
     log_every: int = _key(10, "steps between lines of the log", low=1)

@@ -32,7 +32,7 @@ from aqa_jax.errors import AqaError, ConfigError, DataError, Interrupted, RunErr
 from aqa_jax.evaluate.crossval import ERROR, Member, Plan
 from aqa_jax.evaluate.protocol import fingerprint, protocol
 from aqa_jax.files import replacing, write_json
-from aqa_jax.train import final, loop
+from aqa_jax.train import devices, final, loop
 from aqa_jax.train.finished import finished_runs, is_crossval, is_finished
 from aqa_jax.train.initial import initial_state
 from aqa_jax.train.optimizer import make_optimizer
@@ -197,7 +197,9 @@ def _member(config_json: str, folder: str, cache: str | None) -> None:
     flags.FLAGS.mark_as_parsed()  # Grain reads flags
     logging.set_verbosity(logging.ERROR)
     jax.config.update("jax_compilation_cache_dir", cache)
-    sys.exit(guarded(config_lib.resolve(json.loads(config_json)), Path(folder)))
+    config = config_lib.resolve(json.loads(config_json))
+    devices.share_among_cores(config)
+    sys.exit(guarded(config, Path(folder)))
 
 
 def guarded(config: Config, workdir: Path) -> int:

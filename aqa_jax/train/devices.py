@@ -1,0 +1,46 @@
+"""How many devices this host's cores are taken for.
+
+XLA's CPU back end gives every operation to all cores, one operation after the other, and many operations of a video
+network are too small or too bound by memory for that. Taken for several devices, the cores share the batch instead, as
+GPUs do, and meet only where the gradient is summed (and at each layer, where the batch's statistics are used). That
+takes two thirds of the time (docs/speed.md); figures differ in their last bits, as with any number of devices.
+"""
+
+import os
+
+import jax
+
+from aqa_jax.config import Config
+from aqa_jax.data import cores, exemplar_keys
+from aqa_jax.tasks import make_task
+
+MOST = 8
+"""Each has weights, gradient and optimizer of its own."""
+
+
+def cpu_devices(config: Config, processes: int = 1) -> int:
+    """Devices for a training: ``config.train.cpu_devices``, or as many as there are cores and the batch allows.
+
+    Args:
+      config: of the training.
+      processes: hosts that share its batch.
+    """
+    train = config.train
+    if train.cpu_devices:
+        return train.cpu_devices
+    if train.clip_chunk:
+        return 1  # little memory: a chunk on each device would take as much again
+    # Heads that compare videos need both of a pair on one device.
+    together = 2 if exemplar_keys.COLUMN in make_task(config).columns else 1
+    shares, left = divmod(train.batch_size, processes * together)
+    if left:
+        return 1  # an error, which the training has words for
+    return max(n for n in range(1, min(cores(), MOST) + 1) if shares % n == 0)
+
+
+def share_among_cores(config: Config, processes: int = 1) -> None:
+    """Makes jax see :func:`cpu_devices`, unless the environment says how many. Call it before jax is first used."""
+    environment = os.environ.get("XLA_FLAGS", "")
+    if "JAX_NUM_CPU_DEVICES" in os.environ or "xla_force_host_platform_device_count" in environment:
+        return
+    jax.config.update("jax_num_cpu_devices", cpu_devices(config, processes))
