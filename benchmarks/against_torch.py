@@ -1,4 +1,4 @@
-"""The network and its training steps in aqa_jax and in PyTorch, in one process and in turn.
+"""The network and its training steps in aqa_jax and in PyTorch, in turn.
 
     python benchmarks/against_torch.py [--sizes 1x16x224 ...] [--modes fwd all ad] [--rounds N] [--threads N]
     python benchmarks/against_torch.py --markdown
@@ -7,16 +7,20 @@ Needs requirements-benchmark.txt. Figures go to benchmarks/results/against_torch
 rows that were run change. A size is BATCHxFRAMESxSIDE, with @WIDTH for a narrower network. Modes: fwd (features by the
 running statistics), all (loss = sum of the features, gradients of every parameter), ad (3D-Adapters in every block,
 gradients of these alone). float32, and the kernels that config.model.kernels=auto chooses. PyTorch runs the same
-function (checked first, values and gradients) in its default layout and in channels_last_3d.
+function (checked first, values and gradients) in its default layout and in channels_last_3d. Each has a process of its
+own, set up as its users have it: ours as run.py sets itself up (memory pages, devices), torch's as it comes; one more
+has torch with our memory pages.
 
 Modes dae and pecop are two papers' whole training steps, the product's beside PyTorch's (benchmarks/torch_steps.py). On
 a GPU they alone are run, at the papers' sizes, in bfloat16, PyTorch with autocast and torch.compile; on a CPU, small.
 """
 
 import argparse
+import contextlib
+import functools
 import json
+import math
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -27,6 +31,7 @@ from typing import Any
 
 REPO = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPO))
+from aqa_jax import huge_pages  # noqa: E402
 from benchmarks import memory, report  # noqa: E402
 from benchmarks.work import Mode, Size, flops  # noqa: E402
 
@@ -35,14 +40,15 @@ SIZES = (
     "2x16x32@.25", "2x16x64@.25", "8x16x32@.25", "8x16x64@.25",
 )  # fmt: skip
 MODES = ("fwd", "all", "ad")
+LAYOUTS = ("default", "channels_last")
 PAPERS = ("dae", "pecop")
 # Compile time and memory: where the limits that we set ourselves are.
 DEEP = (("1x16x224", "all"), ("1x16x224", "ad"), ("2x16x224", "all"))
 # torch's OpenMP threads spin for 4 ms after a parallel region, jax's for .1 ms (their CPU time): without a rest the one
 # that comes second would share its cores with them.
 PAUSE = 0.03
-# Small steps are timed as a training runs them, one after the other: many in a turn.
-TURN = 0.25
+# Steps are timed as a training runs them, one after the other: many in a turn, after one that warms memory up.
+TURN = 1.5
 FORWARD_TOLERANCE, GRADIENT_TOLERANCE = 1e-4, 2e-2
 
 
@@ -79,22 +85,47 @@ def our_model(size: Size, mode: str) -> tuple[Any, dict[str, Any]]:
 
 
 def our_function(size: Size, mode: str) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
-    """The jitted function, its arguments but the video, and the parameter groups."""
+    """The compiled function, its arguments, and the parameter groups.
+
+    The clips are shared by as many devices as a training would have (:mod:`aqa_jax.train.devices`); features come out
+    as [devices, clips each, ...].
+    """
     import jax
+    import numpy as np
+    from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+    from aqa_jax.train.packed import Packing
 
     assembler, groups = our_model(size, mode)
+    devices = jax.devices()[: math.gcd(size.batch, jax.device_count())]
+    mesh = Mesh(np.array(devices), ("share",))
+
+    def placed(tree: Any, *axes: str) -> Any:
+        return jax.device_put(tree, NamedSharding(mesh, PartitionSpec(*axes)))
+
+    video = video_of(size)
+    video = placed(video.reshape(len(devices), -1, *video.shape[1:]), "share")
+    shared = functools.partial(jax.pmap, axis_name="share", devices=devices)
     if mode == "fwd":
-        return jax.jit(lambda groups, video: assembler.merge(groups)(video)), (groups,), groups
+        forward = shared(lambda groups, video: assembler.merge(groups)(video), in_axes=(None, 0))
+        return forward, (placed(groups), video), groups
+    packing = Packing(groups["trainable"])
+
+    def step(trainable: Any, rest: Any, ones: jax.Array, video: jax.Array) -> tuple[jax.Array, Any]:
+        def loss(trainable: Any) -> tuple[jax.Array, jax.Array]:
+            features = assembler.merge({**rest, "trainable": trainable})(video)
+            # A plain sum's gradient is a constant, which XLA would fold through the last layers for a minute.
+            return (features * ones).sum(), features
+
+        gradient, features = jax.grad(loss, has_aux=True)(trainable)
+        # As in aqa_jax.train.step: the gradient goes between the devices packed, once.
+        return features, packing.unpack(jax.lax.psum(packing.pack(gradient), "share"))
+
     rest = {name: group for name, group in groups.items() if name != "trainable"}
-
-    def loss(trainable: Any, rest: Any, ones: jax.Array, video: jax.Array) -> tuple[jax.Array, jax.Array]:
-        features = assembler.merge({**rest, "trainable": trainable})(video)
-        # A plain sum's gradient is a constant, which XLA would fold through the last layers for a minute.
-        return (features * ones).sum(), features
-
-    features = jax.eval_shape(lambda groups, video: assembler.merge(groups)(video), groups, video_of(size))
-    ones = jax.numpy.ones(features.shape, features.dtype)
-    return jax.jit(jax.value_and_grad(loss, has_aux=True)), (groups["trainable"], rest, ones), groups
+    features = jax.eval_shape(lambda groups, video: assembler.merge(groups)(video), groups, video[0])
+    ones = np.ones(features.shape, features.dtype)
+    run = shared(step, in_axes=(None, None, None, 0), out_axes=(0, None))
+    return run, (*placed((groups["trainable"], rest, ones)), video), groups
 
 
 def video_of(size: Size) -> Any:
@@ -143,7 +174,8 @@ def disagreement(mode: str, ours: Any, module: Any, theirs: Any) -> dict[str, fl
     from aqa_jax.train.state import flat
     from benchmarks import torch_i3d
 
-    features = np.asarray(ours if mode == "fwd" else ours[0][1])
+    features = np.asarray(ours if mode == "fwd" else ours[0])
+    features = features.reshape(theirs.shape)
     error = np.abs(features - theirs.numpy()).max()
     found = {"features_abs": float(error), "features_rel": float(error / np.abs(features).max())}
     if mode != "fwd":
@@ -165,62 +197,90 @@ def disagreement(mode: str, ours: Any, module: Any, theirs: Any) -> dict[str, fl
     return found
 
 
-def compare(text: str, mode: Mode, rounds: int | None) -> dict[str, Any]:
-    """Checks and times one mode of one size."""
-    import jax
-
+def check(text: str, mode: Mode) -> dict[str, dict[str, float]]:
+    """Runs one mode of one size once in each library and both of torch's layouts; how far they are apart."""
     from aqa_jax.train.state import flat
 
     size = Size.parse(text)
     function, arguments, groups = our_function(size, mode)
-    video = jax.numpy.asarray(video_of(size))
-    calls: dict[str, Callable[[], Any]] = {"ours": lambda: jax.block_until_ready(function(*arguments, video))}
-    first = report.seconds(calls["ours"])
-    found: dict[str, dict[str, float]] = {}
-    for layout in ("default", "channels_last"):
+    ours, found = function(*arguments), {}
+    for layout in LAYOUTS:
         module, run = torch_functions(size, mode, flat(groups), layout)
-        found[layout] = disagreement(mode, calls["ours"](), module, run())
-        calls[f"torch_{layout}"] = run
-    times = report.interleaved(calls, rounds or rounds_of(size), pause=PAUSE, turn=TURN)
+        found[layout] = disagreement(mode, ours, module, run())
+    return found
+
+
+class Turns:
+    """A process that runs one mode of one size in one library whenever it is asked to."""
+
+    def __init__(self, kind: str, text: str, mode: Mode, threads: int):
+        """Starts it; ``kind`` is ours or a layout of torch's, with _huge_pages for torch's with our memory pages."""
+        layout, huge, _ = kind.partition("_huge_pages")
+        environment = os.environ | {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}
+        if layout == "ours" or huge:
+            del environment["GLIBC_TUNABLES"]
+            # As run.py starts itself.
+            environment |= huge_pages.environment(environment)
+        command = [sys.executable, __file__, "--child", layout, "--sizes", text, "--modes", mode]
+        self._process = subprocess.Popen(
+            [*command, "--threads", str(threads), "--turns"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+        )  # fmt: skip
+
+    def __call__(self) -> None:
+        """One call in that process, to its end."""
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write("call\n")
+        self._process.stdin.flush()
+        if self._process.stdout.readline() != "done\n":
+            sys.exit(f"{self._process.args} failed")
+
+    def __enter__(self) -> "Turns":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+def compare(text: str, mode: Mode, rounds: int | None, threads: int) -> dict[str, Any]:
+    """Checks and times one mode of one size, each library in processes of its own that take turns."""
+    size, found = Size.parse(text), check(text, mode)
+    kinds = {"ours": "ours", **{f"torch_{kind}": kind for kind in (*LAYOUTS, "channels_last_huge_pages")}}
+    with contextlib.ExitStack() as stack:
+        calls = {name: stack.enter_context(Turns(kind, text, mode, threads)) for name, kind in kinds.items()}
+        times = report.interleaved(calls, rounds or rounds_of(size), pause=PAUSE, turn=TURN)
     work = flops(mode, size)
     seconds = report.medians(times)
-    alone = {}
-    if size.side <= 64:
-        # Does any of them run faster when nothing runs between its calls?
-        for name, call in calls.items():
-            alone[name] = statistics.median(report.interleaved({name: call}, len(times[name]))[name])
     return {
         "rounds": len(times["ours"]),
         "seconds": seconds,
-        "ours_over_torch": report.ratio(times["ours"], times["torch_default"]),
-        "ours_over_torch_channels_last": report.ratio(times["ours"], times["torch_channels_last"]),
+        **{f"ours_over_{name}": report.ratio(times["ours"], times[name]) for name in kinds if name != "ours"},
         "gflop": work / 1e9,
         "gflops_per_s": {name: work / s / 1e9 for name, s in seconds.items()},
-        "seconds_alone": alone,
-        "compile_or_cache_s": first - seconds["ours"],
         "disagreement": found,
         "commit": report.commit(),
     }
 
 
-def child(kind: str, text: str, mode: str, threads: int) -> None:
-    """Prints what one fresh process measures, as JSON: a step's memory, and ours' compile time."""
+def child(kind: str, text: str, mode: str, threads: int, turns: bool) -> None:
+    """What a process of its own does: calls whenever asked to, or prints a step's memory (and ours' compile time)."""
     import jax
 
     from aqa_jax import compilation
 
     compilation.prepare()
+    jax.config.update("jax_num_cpu_devices", threads)
     size, found = Size.parse(text), {}
     if kind == "ours":
         function, arguments, _ = our_function(size, mode)
-        video = jax.numpy.asarray(video_of(size))
         started = time.perf_counter()
-        compiled = function.lower(*arguments, video).compile()
+        compiled = function.lower(*arguments).compile()
         found["compile_s"] = time.perf_counter() - started
         found["temporary_mb"] = compiled.memory_analysis().temp_size_in_bytes / 2**20
 
         def run() -> Any:
-            return jax.block_until_ready(compiled(*arguments, video))
+            return jax.block_until_ready(compiled(*arguments))
     else:
         import torch
 
@@ -229,6 +289,11 @@ def child(kind: str, text: str, mode: str, threads: int) -> None:
         torch.set_num_threads(threads)
         _, groups = our_model(size, mode)
         _, run = torch_functions(size, mode, flat(groups), kind)
+    if turns:
+        for _ in sys.stdin:
+            run()
+            print("done", flush=True)
+        return
     found |= memory.peak(run)
     print(json.dumps(found))
 
@@ -239,6 +304,8 @@ def deep(text: str, mode: str, threads: int) -> dict[str, Any]:
     def run(kind: str, cache: str) -> dict[str, float]:
         command = [sys.executable, __file__, "--child", kind, "--sizes", text, "--modes", mode]
         environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": cache}
+        if kind == "ours":
+            environment |= huge_pages.environment(environment)
         done = subprocess.run([*command, "--threads", str(threads)], env=environment, capture_output=True, text=True)
         if done.returncode:
             sys.exit(f"{' '.join(command)} failed:\n{done.stderr}")
@@ -246,7 +313,7 @@ def deep(text: str, mode: str, threads: int) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory() as cache:
         cold, warm = run("ours", cache), run("ours", cache)
-        layouts = ("default", "channels_last") if mode == "all" else ()
+        layouts = LAYOUTS if mode == "all" else ()
         torch = {f"torch_{layout}": run(layout, cache) for layout in layouts}
     result: dict[str, Any] = {
         "compile_cold_s": cold["compile_s"],
@@ -266,7 +333,7 @@ def as_markdown(results: dict[str, Any]) -> str:
     tables = []
     rows = []
     for text, mode, row in _flat(results, "rows"):
-        default, ratio = row["ours_over_torch"], row["ours_over_torch_channels_last"]
+        default, ratio = row["ours_over_torch_default"], row["ours_over_torch_channels_last"]
         shares = [f"{100 * row['gflops_per_s'][name] / peak:.0f} %" for name in (names[0], names[2])]
         rows.append([text, mode, *(1e3 * row["seconds"][name] for name in names), default["median"],
                      _spread(ratio), *shares])  # fmt: skip
@@ -306,18 +373,20 @@ def main() -> None:
     parser.add_argument("--out")
     parser.add_argument("--markdown", action="store_true", help="print the tables of the file; run nothing")
     parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--turns", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     # Before either library counts the cores, or takes all memory of a GPU.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.threads])
     os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.45")
     if arguments.child:
-        child(arguments.child, arguments.sizes[0], arguments.modes[0], arguments.threads)
+        child(arguments.child, arguments.sizes[0], arguments.modes[0], arguments.threads, arguments.turns)
         return
     import jax
 
     from aqa_jax import compilation
 
     compilation.prepare()
+    jax.config.update("jax_num_cpu_devices", arguments.threads)
     gpu = jax.default_backend() == "gpu"
     out = arguments.out or ("against_torch_gpu" if gpu else "against_torch")
     results = report.read(out)
@@ -341,11 +410,12 @@ def main() -> None:
 
     for text in () if gpu else arguments.sizes:
         for mode in [mode for mode in arguments.modes if mode in MODES]:
-            row = compare(text, mode, arguments.rounds)
+            row = compare(text, mode, arguments.rounds, arguments.threads)
             # The best of the whole run, for the machine may be busy at one moment.
             peaks.append(report.matmul_peak())
             results["matmul_peak_gflops_per_s"] = report.rounded(max(peaks) / 1e9)
-            keep("rows", text, mode, row, "seconds", "ours_over_torch_channels_last")
+            keep("rows", text, mode, row, "seconds", "ours_over_torch_channels_last",
+                 "ours_over_torch_channels_last_huge_pages")  # fmt: skip
     for mode in [mode for mode in arguments.modes if mode in PAPERS]:
         row = torch_steps.compare(mode, arguments.rounds or 7)
         keep("papers", row["size"], mode, row, "seconds", "ours_over_torch")

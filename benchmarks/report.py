@@ -111,8 +111,8 @@ def interleaved(
       rounds: timed calls of each.
       warm: one untimed call of each before.
       pause: seconds of rest before each turn, for threads of the one before that spin for a while.
-      turn: seconds that a turn should take; where one call is much quicker, a turn is a first call untimed, which finds
-        its threads asleep and its data gone from the caches, then many calls, of which the mean is taken.
+      turn: seconds that a turn should take: a first call untimed, which finds its threads asleep and its memory cold,
+        then as many as fill that time, of which the mean is taken.
     """
     calls = dict.fromkeys(functions, 1)
     if warm or turn:
@@ -124,7 +124,7 @@ def interleaved(
         for name, function in functions.items():
             if pause:
                 time.sleep(pause)
-            if calls[name] > 1:
+            if turn:
                 function()
             times[name].append(seconds(function, calls[name]))
     return times

@@ -71,10 +71,12 @@ def batch_of(size: Size) -> dict[str, Any]:
 
 
 class Step:
-    """A compiled step, its state and a batch, on this host's first device."""
+    """A compiled step, its state and a batch, on this host's devices."""
 
     def __init__(self, name: str, size: Size, config: Any = None):
         """Compiles the step; ``config`` replaces :func:`run_config`'s."""
+        import jax
+
         from aqa_jax import config as config_lib
         from aqa_jax.train import state as states
         from aqa_jax.train.optimizer import make_optimizer
@@ -89,7 +91,7 @@ class Step:
         if self.trains:
             step = make_train_step(run.task, run.assembler, optimizer, 1000, 0)
         # The frames' way to the device is the input's affair (benchmarks/input.py).
-        self.batch = shard(batch_of(size), 1)
+        self.batch = shard(batch_of(size), jax.local_device_count())
         started = time.perf_counter()
         compiled = step.lower(self.state, self.batch).compile()
         self.compile_s = time.perf_counter() - started
@@ -113,9 +115,12 @@ def measured(name: str, text: str, rounds: int) -> dict[str, Any]:
     import jax
 
     from aqa_jax import compilation
+    from aqa_jax import config as config_lib
+    from aqa_jax.train import devices
 
     compilation.prepare()
     size = Size.parse(text)
+    devices.share_among_cores(config_lib.resolve(run_config(name, size)))
     step = Step(name, size)
     found: dict[str, Any] = {"compile_s": step.compile_s}
     if not rounds:
