@@ -1,10 +1,11 @@
 """A grouped 3-D convolution as shifted multiply-adds."""
 
+import functools
 import itertools
-from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
@@ -22,24 +23,40 @@ def _taps(sizes, window, padding) -> list[tuple[int, ...]]:
     return kept
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def grouped_conv(x: jax.Array, kernel: jax.Array, padding: Pairs) -> jax.Array:
     """As :func:`aqa_jax.models.primitives.grouped_conv3d`.
 
-    One row of the output at a time, so that a row's sum over all taps stays in the processor's cache.
+    One row of the output at a time, so that a row's sum over all taps stays in the processor's cache. Written in lax:
+    hundreds of terms take jax.numpy seconds to trace.
     """
     offsets, planes = _taps(x.shape[1:4], kernel.shape[:3], padding), _planes(x, kernel.shape[3], padding)
     batch, time, height, width, groups = _out_shape(planes[0].shape, kernel.shape)
 
     def row(h):
-        total = jnp.zeros((batch, time, width, groups), x.dtype)
+        starts = [lax.add(h, jnp.int32(k)) for k in range(kernel.shape[1])]
+        terms = []
         for t, k, w in offsets:
-            for plane, weights in zip(planes, kernel[t, k, w], strict=True):
-                seen = lax.dynamic_slice(plane, (0, t, h + k, w, 0), (batch, time, 1, width, groups))[:, :, 0]
-                total = total + seen * weights[None, None, None]
-        return total
+            for i, plane in enumerate(planes):
+                seen = _row(plane, t, starts[k], w, (batch, time, width, groups))
+                terms.append(lax.mul(seen, _everywhere(kernel, (t, k, w, i), (batch, time, width))))
+        return functools.reduce(lax.add, terms)
 
-    return jnp.moveaxis(lax.map(row, jnp.arange(height)), 0, 2)
+    return jnp.moveaxis(lax.map(row, jnp.arange(height, dtype=jnp.int32)), 0, 2)
+
+
+def _row(video, time, height, width, shape):
+    """[B, T, W, C] of the row at ``height`` (traced) of [B, T', H', W', C], from ``time`` and ``width`` on."""
+    size = (*shape[:2], 1, *shape[2:])
+    start = (np.int32(0), np.int32(time), height, np.int32(width), np.int32(0))
+    return lax.squeeze(lax.dynamic_slice(video, start, size, allow_negative_indices=False), (2,))
+
+
+def _everywhere(kernel, tap, shape):
+    """The weights [G] of a tap, for every position of ``shape``."""
+    stop = (*(i + 1 for i in tap), kernel.shape[-1])
+    weights = lax.squeeze(lax.slice(kernel, (*tap, 0), stop), tuple(range(len(tap))))
+    return lax.broadcast(weights, shape)
 
 
 def _planes(x, per_group, padding):
@@ -84,14 +101,17 @@ def _input_gradient(shape, kernel, padding, g):
     def row(index):
         h, plane = index // per_group, index % per_group
         weights = lax.dynamic_index_in_dim(kernel, plane, axis=3, keepdims=False)
-        total = jnp.zeros((batch, time, width, groups), g.dtype)
+        starts = [lax.add(h, jnp.int32(window[1] - 1 - k)) for k in range(window[1])]
+        terms = []
         for t, k, w in taps:
-            start = (0, window[0] - 1 - t, h + window[1] - 1 - k, window[2] - 1 - w, 0)
-            seen_by = lax.dynamic_slice(g, start, (batch, time, 1, width, groups))[:, :, 0]
-            total = total + seen_by * weights[t, k, w][None, None, None]
-        return total
+            shape = (batch, time, width, groups)
+            seen_by = _row(g, window[0] - 1 - t, starts[k], window[2] - 1 - w, shape)
+            terms.append(lax.mul(seen_by, _everywhere(weights, (t, k, w), shape[:3])))
+        return functools.reduce(lax.add, terms)
 
-    rows = lax.map(row, jnp.arange(height * per_group)).reshape(height, per_group, batch, time, width, groups)
+    rows = lax.map(row, jnp.arange(height * per_group, dtype=jnp.int32)).reshape(
+        height, per_group, batch, time, width, groups
+    )
     return jnp.transpose(rows, (2, 3, 0, 4, 5, 1)).reshape(shape)
 
 
@@ -108,11 +128,14 @@ def _kernel_gradient(x, kernel, padding, g):
         """[kw, G]: the taps of one time and row, for one plane."""
         t, h = offsets[index // per_group]
         plane = lax.dynamic_slice(planes, (index % per_group, 0, t, h, 0, 0), size)[0]
-        totals = [jnp.zeros((batch, time, height // apart, width, groups), g.dtype) for _ in range(kw_count)]
+        strides = (1, 1, apart, 1, 1)
+        by_width: list[list[jax.Array]] = [[] for _ in range(kw_count)]
         for row in range(apart):
-            for w in range(kw_count):
-                totals[w] = totals[w] + plane[:, :, row::apart, w : w + width] * g[:, :, row::apart]
-        return jnp.stack([total.sum((0, 1, 2, 3)) for total in totals])
+            gradient = lax.slice(g, (0, 0, row, 0, 0), g.shape, strides)
+            for w, terms in enumerate(by_width):
+                stop = (batch, time, height, w + width, groups)
+                terms.append(lax.mul(lax.slice(plane, (0, 0, row, w, 0), stop, strides), gradient))
+        return jnp.stack([functools.reduce(lax.add, terms).sum((0, 1, 2, 3)) for terms in by_width])
 
     sums = lax.map(of_plane, jnp.arange(len(seen) * per_group)).reshape(len(seen), per_group, kw_count, groups)
     return jnp.zeros_like(kernel).at[offsets[:, 0], offsets[:, 1]].set(jnp.swapaxes(sums, 1, 2))
