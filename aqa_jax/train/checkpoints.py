@@ -357,9 +357,12 @@ def _said(shape_and_dtype: tuple[tuple[int, ...], str]) -> str:
 
 
 def _global(tree: Any) -> Any:
-    """With several hosts, Orbax wants arrays that all of them share; pmap gives each host its own."""
+    """What Orbax is given: arrays of the first device, so that whoever has one can read them with Orbax alone.
+
+    With several hosts it wants arrays that all of them share; pmap gives each host its own.
+    """
     if jax.process_count() == 1:
-        return tree
+        return jax.tree.map(lambda x: x.addressable_data(0) if isinstance(x, jax.Array) else x, tree)
     mesh = jax.sharding.Mesh(np.array(jax.devices()), ("data",))
     return multihost_utils.host_local_array_to_global_array(tree, mesh, jax.sharding.PartitionSpec())
 

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from tests.tiny import STEPS
@@ -63,6 +64,10 @@ def test_four_devices_give_the_losses_of_one_and_their_checkpoint_goes_on_with_o
     same_losses(four, expected)
     ours, theirs = predictions(tmp_path / "run"), predictions(folder / "run")
     np.testing.assert_allclose([ours[k] for k in theirs], list(theirs.values()), rtol=1e-4)
+    # Their checkpoints are read by Orbax alone, as docs/operate.md says, on one device.
+    with ocp.CheckpointManager((tmp_path / "run" / "checkpoints").resolve()) as manager:
+        args = ocp.args.Composite(state=ocp.args.StandardRestore())
+        assert manager.restore(manager.latest_step(), args=args)["state"]["step"] == STEPS
     # The finished checkpoints of four devices are restored and evaluated by one.
     one = finish(start(1, tmp_path / "run", folder / "data"))
     assert one["devices"] == 1
