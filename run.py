@@ -13,7 +13,6 @@ Modes: train (default), evaluate, crossval, compare, predict, build, check, impo
 inspect, report, serve, show, doctor, config.
 """
 
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -132,6 +131,6 @@ def run(config: "Config", arguments: Sequence[str] = ()) -> int:
 
 if __name__ == "__main__":
     huge_pages.restart()
-    signal.signal(signal.SIGTERM, stopping.stop)
+    stopping.install()
     logging.set_verbosity(logging.ERROR)
     app.run(main, flags_parser=parse)

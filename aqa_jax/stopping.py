@@ -5,8 +5,10 @@ the program goes on as if nobody had asked, or break a lock that is being freed.
 not stay behind says here how it is removed, and the handler removes it and ends the process.
 """
 
+import atexit
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -29,6 +31,15 @@ def half_done(remove: Callable[[], object]) -> Iterator[None]:
         yield
     finally:
         _half_done.pop(key, None)
+
+
+def install() -> None:
+    """From now on SIGTERM ends the process by :func:`stop`; from its own last moments on, when it is done, not at all.
+
+    Python takes handlers away before it ends: a run that is over would seem to have been killed.
+    """
+    signal.signal(signal.SIGTERM, stop)
+    atexit.register(signal.signal, signal.SIGTERM, signal.SIG_IGN)
 
 
 def stop(*_: object) -> None:

@@ -1,5 +1,6 @@
 """SIGTERM ends the program from wherever it is, and what is half done goes with it."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,8 @@ ROOT = Path(__file__).parents[1]
 START = """
 import multiprocessing, os, pathlib, signal, sys, time
 from aqa_jax.files import replacing
-from aqa_jax.stopping import half_done, stop
-signal.signal(signal.SIGTERM, stop)
+from aqa_jax.stopping import half_done, install
+install()
 target = pathlib.Path(sys.argv[1])
 def ask():
     signal.raise_signal(signal.SIGTERM)
@@ -62,3 +63,23 @@ with half_done(lambda: shutil.rmtree(target)):
     ended = subprocess.run([sys.executable, "-c", code, str(tmp_path / "made")], cwd=ROOT, timeout=60)
     assert ended.returncode == 143
     assert not any(tmp_path.iterdir())
+
+
+# Module-level objects are destroyed when Python has taken the handlers away.
+LAST = """
+import functools
+class Last:
+    def __del__(self, ask=functools.partial(os.kill, os.getpid(), signal.SIGTERM)):
+        ask()
+sys.last = Last()
+print("done")
+"""
+
+
+@pytest.mark.parametrize(
+    ("handler", "code"), [("install()", 0), ("signal.signal(signal.SIGTERM, print)", -signal.SIGTERM)]
+)
+def test_a_process_that_is_done_is_not_said_to_be_killed(handler, code, tmp_path):
+    command = [sys.executable, "-c", START.replace("install()", handler) + LAST, str(tmp_path / "file.txt")]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout) == (code, "done\n"), ended.stderr
