@@ -49,9 +49,10 @@ class Runs:
         return folder
 
     def _run(self, arguments: list[str], folder: Path, devices: int) -> None:
-        flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"} if devices > 1 else {}
         log = folder / "log.txt"
-        if code := common.start(arguments, log, JAX_PLATFORMS="cpu", **flags).wait():
+        # Without it a CPU is as many devices as it has cores.
+        flags = f"--xla_force_host_platform_device_count={devices}"
+        if code := common.start(arguments, log, JAX_PLATFORMS="cpu", XLA_FLAGS=flags).wait():
             raise RuntimeError(f"exit code {code}: {log.read_text()[-2000:]}")
 
     def same_bits(self, run: Path) -> float:
