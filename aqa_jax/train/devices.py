@@ -2,8 +2,8 @@
 
 XLA's CPU back end gives every operation to all cores, one operation after the other, and many operations of a video
 network are too small or too bound by memory for that. Taken for several devices, the cores share the batch instead, as
-GPUs do, and meet only where the gradient is summed (and at each layer, where the batch's statistics are used). That
-takes two thirds of the time (docs/speed.md); figures differ in their last bits, as with any number of devices.
+GPUs do, and meet only where the gradient is summed (and at each layer, where the batch's statistics are used); see
+docs/speed.md. Figures differ in their last bits, as with any number of devices.
 """
 
 import os
