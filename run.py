@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from aqa_jax import huge_pages, stopping
+from aqa_jax import allocation, stopping
 from aqa_jax.modes import MODES
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def run(config: "Config", arguments: Sequence[str] = ()) -> int:
 
 
 if __name__ == "__main__":
-    huge_pages.restart()
+    allocation.restart()
     stopping.install()
     logging.set_verbosity(logging.ERROR)
     app.run(main, flags_parser=parse)

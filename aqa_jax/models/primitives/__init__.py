@@ -25,8 +25,9 @@ from aqa_jax.models.primitives.pool import max_pool_axis
 from aqa_jax.models.primitives.tiles import conv_by_tiles, tile_of
 
 Form = Literal["auto", "plain", "cpu"]
-# GFLOP of a convolution from which tiles save more time than their dozens of small programs take to compile.
-WORTH_TILES = 0.5
+# GFLOP of a convolution, in one device's share of the batch, from which tiles save more time than their dozens of small
+# programs take to compile.
+WORTH_TILES = 0.2
 # Outputs (over batch, time and space) up to which one matrix product of copied windows is fastest.
 FEW_POSITIONS = 256
 Padding = Sequence[tuple[int, int]]

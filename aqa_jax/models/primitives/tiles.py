@@ -143,10 +143,14 @@ def _tiled_bwd(tile, strides, padding, residuals, g):
         # Padded beforehand for this gradient alone: it puts the batch last, which is slow where an image has a power of
         # two of entries, whereas a strided convolution is five times slower on an image that was padded before it.
         x = jnp.pad(x, ((0, 0), (0, 0), *padding, (0, 0)))
+        x = _strides_as_channels(x, strides, kernel.shape[1:3], g.shape[2:4])
+        window = [n - out + 1 for n, out in zip(x.shape[2:4], g.shape[2:4], strict=True)]
+        like = jax.ShapeDtypeStruct((*window, x.shape[4], g.shape[4]), g.dtype)
         dweights = [
-            jax.vjp(lambda u, v=v: conv2d(v, u, strides, ((0, 0), (0, 0))), kernel[0])[1](d)[0]
+            jax.linear_transpose(lambda u, v=v: conv2d(v, u, (1, 1), ((0, 0), (0, 0))), like)(d)[0]
             for v, d in zip(_points(x, tile, taps), dproducts, strict=True)
         ]
+        dweights = [_channels_as_strides(d, strides, kernel.shape[1:4]) for d in dweights]
         dkernel = jnp.stack(_mix(maths.taps.T, dweights))
     if x_shape is not None:
         like = jax.ShapeDtypeStruct((dproducts[0].shape[0], *x_shape[2:]), g.dtype)
@@ -158,6 +162,26 @@ def _tiled_bwd(tile, strides, padding, residuals, g):
         dframes = [d.reshape(batch, -1, *d.shape[1:]) for d in _mix(maths.frames.T, dpoints)]
         dx = _overlapped(dframes, tile)[:, : x_shape[1]]
     return dx, dkernel
+
+
+def _strides_as_channels(x, strides, window, out):
+    """[B, T, H, W, C] -> [B, T, H', W', sh * sw * C], on which a strided convolution is one of a smaller window.
+
+    XLA's gradient of a strided convolution's kernel takes up to three times as long.
+    """
+    sizes = [n + (k - 1) // s for n, k, s in zip(out, window, strides, strict=True)]
+    for axis, (size, stride) in enumerate(zip(sizes, strides, strict=True), start=2):
+        x = lax.slice_in_dim(x, 0, min(size * stride, x.shape[axis]), axis=axis)
+        x = _pad_end(x, axis, size * stride - x.shape[axis])
+    x = x.reshape(*x.shape[:2], sizes[0], strides[0], sizes[1], strides[1], x.shape[4]).transpose(0, 1, 2, 4, 3, 5, 6)
+    return x.reshape(*x.shape[:2], *sizes, -1)
+
+
+def _channels_as_strides(dkernel, strides, shape):
+    """A kernel's gradient under :func:`_strides_as_channels` -> [kh, kw, C, O]."""
+    rows, columns, _, outputs = dkernel.shape
+    parts = dkernel.reshape(rows, columns, *strides, shape[2], outputs).transpose(0, 2, 1, 3, 4, 5)
+    return parts.reshape(rows * strides[0], columns * strides[1], *parts.shape[4:])[: shape[0], : shape[1]]
 
 
 def _overlapped(dframes, tile):

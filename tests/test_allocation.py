@@ -1,4 +1,4 @@
-"""A process asks for large memory pages where that does something, once, and never against its user's choice."""
+"""A process tells the C library how to give memory, once, where it listens, and never against its user's choice."""
 
 import json
 import os
@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from aqa_jax import huge_pages
+from aqa_jax import allocation
 
 ROOT = Path(__file__).parents[1]
+KEPT = "glibc.malloc.mmap_threshold=268435456:glibc.malloc.trim_threshold=536870912"
 
 
 @pytest.fixture
@@ -22,38 +23,42 @@ def system(tmp_path, monkeypatch):
 
 
 def test_it_is_asked_for_beside_what_else_is_set(system):
-    assert huge_pages.environment({"A": "1"}, system) == {"A": "1", "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
-    changed = huge_pages.environment({"GLIBC_TUNABLES": "glibc.malloc.check=3"}, system)
-    assert changed["GLIBC_TUNABLES"] == "glibc.malloc.check=3:glibc.malloc.hugetlb=1"
-    assert not huge_pages.environment(changed, system)
+    wanted = f"glibc.malloc.hugetlb=1:{KEPT}"
+    assert allocation.environment({"A": "1"}, system) == {"A": "1", "GLIBC_TUNABLES": wanted}
+    changed = allocation.environment({"GLIBC_TUNABLES": "glibc.malloc.check=3"}, system)
+    assert changed["GLIBC_TUNABLES"] == f"glibc.malloc.check=3:{wanted}"
+    assert not allocation.environment(changed, system)
 
 
 @pytest.mark.parametrize("chosen", ["glibc.malloc.hugetlb=0", "glibc.malloc.check=3:glibc.malloc.hugetlb=2"])
 def test_the_users_choice_stays(system, chosen):
-    assert not huge_pages.environment({"GLIBC_TUNABLES": chosen}, system)
+    changed = allocation.environment({"GLIBC_TUNABLES": chosen}, system)
+    assert changed["GLIBC_TUNABLES"] == f"{chosen}:{KEPT}"
+    chosen = "glibc.malloc.trim_threshold=0:glibc.malloc.mmap_threshold=1:glibc.malloc.hugetlb=0"
+    assert not allocation.environment({"GLIBC_TUNABLES": chosen}, system)
 
 
 @pytest.mark.parametrize("library", ["glibc 2.31", "musl 1.2", "glibc two", "", None])
 def test_other_libraries_are_left_alone(system, monkeypatch, library):
     monkeypatch.setattr(os, "confstr", lambda name: library)
-    assert not huge_pages.environment({}, system)
+    assert not allocation.environment({}, system)
 
 
 @pytest.mark.parametrize("setting", ["[always] madvise never", "always madvise [never]", None])
-def test_nothing_is_asked_for_where_all_have_them_or_none(system, setting):
+def test_no_large_pages_are_asked_for_where_all_have_them_or_none(system, setting):
     system.write_text(setting) if setting else system.unlink()
-    assert not huge_pages.environment({}, system)
+    assert allocation.environment({}, system) == {"GLIBC_TUNABLES": KEPT}
 
 
 def test_the_process_starts_again_once_with_its_arguments(tmp_path):
     (tmp_path / "enabled").write_text("[madvise]")
     code = (
-        "import json, os, pathlib, sys; from aqa_jax import huge_pages; "
-        f"huge_pages.environment.__defaults__ = (pathlib.Path({str(tmp_path / 'enabled')!r}),); "
-        "huge_pages._glibc = lambda: (2, 36); huge_pages.restart(); "
+        "import json, os, pathlib, sys; from aqa_jax import allocation; "
+        f"allocation.environment.__defaults__ = (pathlib.Path({str(tmp_path / 'enabled')!r}),); "
+        "allocation._glibc = lambda: (2, 36); allocation.restart(); "
         "print(json.dumps([sys.argv, os.environ['GLIBC_TUNABLES'], sys.flags.optimize]))"
     )
     environment = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
     command = [sys.executable, "-O", "-c", code, "--key=a b", ""]
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=60)
-    assert json.loads(ended.stdout) == [["-c", "--key=a b", ""], "glibc.malloc.hugetlb=1", 1]
+    assert json.loads(ended.stdout) == [["-c", "--key=a b", ""], f"glibc.malloc.hugetlb=1:{KEPT}", 1]
