@@ -8,8 +8,8 @@ rows that were run change. A size is BATCHxFRAMESxSIDE, with @WIDTH for a narrow
 running statistics), all (loss = sum of the features, gradients of every parameter), ad (3D-Adapters in every block,
 gradients of these alone). float32, and the kernels that config.model.kernels=auto chooses. PyTorch runs the same
 function (checked first, values and gradients) in its default layout and in channels_last_3d. Each has a process of its
-own, set up as its users have it: ours as run.py sets itself up (memory pages, devices), torch's as it comes; one more
-has torch with our memory pages.
+own (benchmarks/turns.py), set up as its users have it: ours as run.py sets itself up (allocation, devices), torch's as
+it comes; one more has torch with our allocation.
 
 Modes dae and pecop are two papers' whole training steps, the product's beside PyTorch's (benchmarks/torch_steps.py). On
 a GPU they alone are run, at the papers' sizes, in bfloat16, PyTorch with autocast and torch.compile; on a CPU, small.
@@ -31,8 +31,7 @@ from typing import Any
 
 REPO = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPO))
-from aqa_jax import huge_pages  # noqa: E402
-from benchmarks import memory, report  # noqa: E402
+from benchmarks import memory, report, turns  # noqa: E402
 from benchmarks.work import Mode, Size, flops  # noqa: E402
 
 SIZES = (
@@ -210,45 +209,12 @@ def check(text: str, mode: Mode) -> dict[str, dict[str, float]]:
     return found
 
 
-class Turns:
-    """A process that runs one mode of one size in one library whenever it is asked to."""
-
-    def __init__(self, kind: str, text: str, mode: Mode, threads: int):
-        """Starts it; ``kind`` is ours or a layout of torch's, with _huge_pages for torch's with our memory pages."""
-        layout, huge, _ = kind.partition("_huge_pages")
-        environment = os.environ | {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}
-        if layout == "ours" or huge:
-            del environment["GLIBC_TUNABLES"]
-            # As run.py starts itself.
-            environment |= huge_pages.environment(environment)
-        command = [sys.executable, __file__, "--child", layout, "--sizes", text, "--modes", mode]
-        self._process = subprocess.Popen(
-            [*command, "--threads", str(threads), "--turns"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
-        )  # fmt: skip
-
-    def __call__(self) -> None:
-        """One call in that process, to its end."""
-        assert self._process.stdin and self._process.stdout
-        self._process.stdin.write("call\n")
-        self._process.stdin.flush()
-        if self._process.stdout.readline() != "done\n":
-            sys.exit(f"{self._process.args} failed")
-
-    def __enter__(self) -> "Turns":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._process.kill()
-        self._process.communicate()
-
-
 def compare(text: str, mode: Mode, rounds: int | None, threads: int) -> dict[str, Any]:
     """Checks and times one mode of one size, each library in processes of its own that take turns."""
     size, found = Size.parse(text), check(text, mode)
-    kinds = {"ours": "ours", **{f"torch_{kind}": kind for kind in (*LAYOUTS, "channels_last_huge_pages")}}
+    kinds = {"ours": turns.OURS} | {f"torch_{kind}": kind for kind in (*LAYOUTS, f"channels_last{turns.ALLOCATED}")}
     with contextlib.ExitStack() as stack:
-        calls = {name: stack.enter_context(Turns(kind, text, mode, threads)) for name, kind in kinds.items()}
+        calls = {name: stack.enter_context(turns.Turns(kind, text, mode, threads)) for name, kind in kinds.items()}
         times = report.interleaved(calls, rounds or rounds_of(size), pause=PAUSE, turn=TURN)
     work = flops(mode, size)
     seconds = report.medians(times)
@@ -263,7 +229,7 @@ def compare(text: str, mode: Mode, rounds: int | None, threads: int) -> dict[str
     }
 
 
-def child(kind: str, text: str, mode: str, threads: int, turns: bool) -> None:
+def child(kind: str, text: str, mode: str, threads: int, on_call: bool) -> None:
     """What a process of its own does: calls whenever asked to, or prints a step's memory (and ours' compile time)."""
     import jax
 
@@ -272,7 +238,7 @@ def child(kind: str, text: str, mode: str, threads: int, turns: bool) -> None:
     compilation.prepare()
     jax.config.update("jax_num_cpu_devices", threads)
     size, found = Size.parse(text), {}
-    if kind == "ours":
+    if kind == turns.OURS:
         function, arguments, _ = our_function(size, mode)
         started = time.perf_counter()
         compiled = function.lower(*arguments).compile()
@@ -289,7 +255,7 @@ def child(kind: str, text: str, mode: str, threads: int, turns: bool) -> None:
         torch.set_num_threads(threads)
         _, groups = our_model(size, mode)
         _, run = torch_functions(size, mode, flat(groups), kind)
-    if turns:
+    if on_call:
         for _ in sys.stdin:
             run()
             print("done", flush=True)
@@ -302,17 +268,15 @@ def deep(text: str, mode: str, threads: int) -> dict[str, Any]:
     """Compile time, cold and from the persistent cache, and peak memory: each from a process of its own."""
 
     def run(kind: str, cache: str) -> dict[str, float]:
-        command = [sys.executable, __file__, "--child", kind, "--sizes", text, "--modes", mode]
-        environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": cache}
-        if kind == "ours":
-            environment |= huge_pages.environment(environment)
-        done = subprocess.run([*command, "--threads", str(threads)], env=environment, capture_output=True, text=True)
+        command = turns.command(kind, text, mode, threads)
+        environment = turns.environment(kind) | {"JAX_COMPILATION_CACHE_DIR": cache}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
         if done.returncode:
             sys.exit(f"{' '.join(command)} failed:\n{done.stderr}")
         return json.loads(done.stdout.splitlines()[-1])
 
     with tempfile.TemporaryDirectory() as cache:
-        cold, warm = run("ours", cache), run("ours", cache)
+        cold, warm = run(turns.OURS, cache), run(turns.OURS, cache)
         layouts = LAYOUTS if mode == "all" else ()
         torch = {f"torch_{layout}": run(layout, cache) for layout in layouts}
     result: dict[str, Any] = {
@@ -415,7 +379,7 @@ def main() -> None:
             peaks.append(report.matmul_peak())
             results["matmul_peak_gflops_per_s"] = report.rounded(max(peaks) / 1e9)
             keep("rows", text, mode, row, "seconds", "ours_over_torch_channels_last",
-                 "ours_over_torch_channels_last_huge_pages")  # fmt: skip
+                 f"ours_over_torch_channels_last{turns.ALLOCATED}")  # fmt: skip
     for mode in [mode for mode in arguments.modes if mode in PAPERS]:
         row = torch_steps.compare(mode, arguments.rounds or 7)
         keep("papers", row["size"], mode, row, "seconds", "ours_over_torch")
