@@ -20,6 +20,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from aqa_jax.models.primitives.by_2d import Pairs, conv2d
 
+XLA_SLOW_CHANNELS = 16
 _POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5)  # and infinity: small numbers, so that little is lost to rounding
 
 
@@ -114,13 +115,29 @@ def _points(x, tile, taps):
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _tiled(x, kernel, tile, strides, padding):
     taps, batch = kernel.shape[0], x.shape[0]
-    maths = transform(tile, taps)
+    maths, dilation = transform(tile, taps), 1
+    if strides[1] == 2 and max(kernel.shape[3:]) <= XLA_SLOW_CHANNELS:
+        x, kernel, padding = _columns_as_channels(x, kernel, padding)
+        strides, dilation = (strides[0], 1), 2
     weights = _mix(maths.taps, list(kernel))
     products = [
-        conv2d(v, u, strides, padding) for v, u in zip(_points(x, tile, taps), weights, strict=True)
+        conv2d(v, u, strides, padding, dilation) for v, u in zip(_points(x, tile, taps), weights, strict=True)
     ]  # fmt: skip
     y = jnp.stack([a.reshape(batch, -1, *a.shape[1:]) for a in _mix(maths.outputs, products)], axis=2)
     return y.reshape(batch, -1, *y.shape[3:])
+
+
+def _columns_as_channels(x, kernel, padding):
+    """Arguments of a convolution at stride 2 along W -> at stride 1: four columns as channels, every second a tap."""
+    kernel = _pad_end(kernel, 2, -kernel.shape[2] % 4)
+    taps = kernel.shape[2] // 4
+    low, high = padding[1]
+    out = (x.shape[3] + low + high - kernel.shape[2] + 1) // 2 + 1
+    pairs = out + 2 * taps - 1
+    x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (low, 2 * pairs - x.shape[3] - low), (0, 0)))
+    x = x.reshape(*x.shape[:3], pairs, -1)
+    x = jnp.concatenate([x[:, :, :, :-1], x[:, :, :, 1:]], axis=-1)
+    return x, kernel.reshape(*kernel.shape[:2], taps, -1, kernel.shape[4]), (padding[0], (0, 0))
 
 
 def _tiled_fwd(x, kernel, tile, strides, padding):
