@@ -10,9 +10,7 @@ from jax import lax
 Pairs = Sequence[tuple[int, int]]
 
 
-def conv2d(
-    x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Pairs, apart: int = 1
-) -> jax.Array:
+def conv2d(x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Pairs, apart: int = 1) -> jax.Array:
     """Cross-correlation of [B, H, W, C] with [kh, kw, C, O], whose columns lie ``apart``."""
     return lax.conv_general_dilated(
         x, kernel, tuple(strides), list(padding), rhs_dilation=(1, apart), dimension_numbers=("NHWC", "HWIO", "NHWC")

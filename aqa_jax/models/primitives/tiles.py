@@ -161,10 +161,8 @@ def _tiled_bwd(tile, strides, padding, residuals, g):
         # two of entries, whereas a strided convolution is five times slower on an image that was padded before it.
         x = jnp.pad(x, ((0, 0), (0, 0), *padding, (0, 0)))
         x = _strides_as_channels(x, strides, kernel.shape[1:3], g.shape[2:4])
-        window = [n - out + 1 for n, out in zip(x.shape[2:4], g.shape[2:4], strict=True)]
-        like = jax.ShapeDtypeStruct((*window, x.shape[4], g.shape[4]), g.dtype)
         dweights = [
-            jax.linear_transpose(lambda u, v=v: conv2d(v, u, (1, 1), ((0, 0), (0, 0))), like)(d)[0]
+            lax.conv_general_dilated(v, d, (1, 1), [(0, 0), (0, 0)], dimension_numbers=("CHWN", "IHWO", "HWNC"))
             for v, d in zip(_points(x, tile, taps), dproducts, strict=True)
         ]
         dweights = [_channels_as_strides(d, strides, kernel.shape[1:4]) for d in dweights]
