@@ -241,7 +241,8 @@ def child(kind: str, text: str, mode: str, threads: int, on_call: bool) -> None:
     if kind == turns.OURS:
         function, arguments, _ = our_function(size, mode)
         started = time.perf_counter()
-        compiled = function.lower(*arguments).compile()
+        with compilation.tracing():
+            compiled = function.lower(*arguments).compile()
         found["compile_s"] = time.perf_counter() - started
         found["temporary_mb"] = compiled.memory_analysis().temp_size_in_bytes / 2**20
 

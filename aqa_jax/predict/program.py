@@ -17,6 +17,7 @@ import numpy as np
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
+from aqa_jax import compilation
 from aqa_jax.evaluate.calibration import LEVELS
 from aqa_jax.evaluate.familiarity import Parts
 from aqa_jax.models.folding import fold
@@ -91,8 +92,9 @@ class Program:
     def compile(self, video: tuple[int, ...], batch: dict[str, np.ndarray]) -> None:
         """Compiles both programs for videos of shape ``video`` [B, S, T, H, W, 3] and what else the head reads."""
         clips = jax.ShapeDtypeStruct((self._at_once, *video[2:]), jnp.uint8, sharding=self._shared)
-        lowered = clip_features.lower(self.graph, self.state, clips)
-        lowered.compile()
+        with compilation.tracing():
+            lowered = clip_features.lower(self.graph, self.state, clips)
+            lowered.compile()
         outputs = (jax.ShapeDtypeStruct((*video[:2], out.shape[-1]), out.dtype) for out in lowered.out_info)
         self._tell.lower(self._head_state, *outputs, batch).compile()
 
