@@ -5,17 +5,14 @@
     python benchmarks/quickstart.py --before ../first [--steps 300] [--rounds 2]
 
 Runs ``run.py --config configs/quickstart.py`` as people do, in a process of its own and with nothing compiled before,
-this tree and the other in alternation, both for the same reduced number of steps with two evaluations. Seconds come
-from the clock and from the run's own log. The dataset is built beforehand. ``default`` in the JSON is what the whole
-training comes to with the steps and evaluations that each version has by default, from the figures measured.
-An epoch is 225 steps: in the first, this version still decodes what the later ones find in memory.
+this tree and the other in alternation: the whole training that each has by default, or with ``--steps`` that many steps
+and two evaluations. Seconds come from the clock and from the run's own log. The dataset is built beforehand.
 ``step_cpu`` and ``compile_cpu`` (with the start) are seconds of all cores together: a busy machine changes them less.
 """
 
 import argparse
 import json
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -47,14 +44,14 @@ def finish(process: subprocess.Popen, log: Path) -> None:
         sys.exit(f"{process.args} failed:\n{log.read_text()[-2000:]}")
 
 
-def timed_run(tree: Path, folder: Path, data: Path, steps: int) -> dict[str, float]:
+def timed_run(tree: Path, folder: Path, data: Path, steps: int | None) -> dict[str, float]:
     """Seconds of the phases of one run, and of a step and an evaluation after the first."""
+    shorter = [f"--config.train.steps={steps}", f"--config.train.evaluate_every={steps // 2}"] if steps else []
     workdir, output = folder / "run", folder / "output"
     begun = time.perf_counter()
     process = start(
-        tree, folder / "cache", f"--workdir={workdir}", f"--config.data.data_dir={data}",
-        f"--config.train.steps={steps}", f"--config.train.evaluate_every={steps // 2}", log=output,
-    )  # fmt: skip
+        tree, folder / "cache", f"--workdir={workdir}", f"--config.data.data_dir={data}", *shorter, log=output
+    )
     lines = _watched(process, workdir / "logs" / "train.jsonl")
     finish(process, output)
     whole = time.perf_counter() - begun
@@ -66,7 +63,8 @@ def timed_run(tree: Path, folder: Path, data: Path, steps: int) -> dict[str, flo
     evaluations = [end - since for since, end in zip(before, evaluated, strict=True)]
     training = evaluated[-1] - (compiled_at - compile_line["compile_seconds"])
     trained = [line for _, line in lines if line["kind"] == "train"]
-    first, *_, last = (line for line in trained if 1 < line["step"] <= steps // 2)
+    until = next(line["step"] for _, line in lines if line["kind"] == "evaluate")
+    first, *_, last = (line for line in trained if 1 < line["step"] <= until)
     return {
         "start": compiled_at - compile_line["compile_seconds"],
         "compile": compile_line["compile_seconds"],
@@ -108,32 +106,12 @@ def _cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def defaults(tree: Path) -> dict[str, float]:
-    """The version's own number of steps and of evaluations."""
-    text = subprocess.run(command(tree, "--mode=config"), cwd=tree, capture_output=True, text=True, check=True).stdout
-    found = {}
-    for key in ("steps", "evaluate_every"):
-        if not (match := re.search(rf"train\.{key}\s*[=:]?\s*(\d+)", text)):
-            sys.exit(f"{tree}: its quickstart has no config.train.{key}; take a later version")
-        found[key] = int(match[1])
-    return {"steps": found["steps"], "evaluations": found["steps"] // found["evaluate_every"]}
-
-
-def summary(runs: list[dict[str, float]], default: dict[str, float]) -> dict[str, Any]:
-    """Medians over the runs, and the seconds of the whole training with its default steps."""
-    median = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
-    evaluations = median["first_evaluation"] + (default["evaluations"] - 1) * median["last_evaluation"]
-    training = median["compile"] + default["steps"] * median["step"] + evaluations
-    whole = median["start"] + training + median["afterwards"]
-    return {"median": median, "default": {**default, "training": training, "whole": whole}, "runs": runs}
-
-
 def main() -> None:
     """Measures, prints a table and writes the JSON file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--before", type=Path, help="a checkout of an earlier version")
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--steps", type=int, help="instead of each version's own")
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--out", default="quickstart", help="name in benchmarks/results/, or a file")
     arguments = parser.parse_args()
     trees = {"now": report.REPO} | ({"before": arguments.before.resolve()} if arguments.before else {})
@@ -150,8 +128,11 @@ def main() -> None:
                 own.mkdir()
                 runs[name].append(timed_run(tree, own, folder / name, arguments.steps))
                 print(name, report.rounded(runs[name][-1], 3), flush=True)
-    versions = {name: summary(runs[name], defaults(tree)) for name, tree in trees.items()}
-    content: dict[str, Any] = {"settings": {"steps": arguments.steps, "evaluations": 2}, **versions}
+    versions = {
+        name: {"median": {key: statistics.median(run[key] for run in own) for key in own[0]}, "runs": own}
+        for name, own in runs.items()
+    }
+    content: dict[str, Any] = {"settings": {"steps": arguments.steps or "default"}, **versions}
     if arguments.before:
         content["before_commit"] = subprocess.run(
             ["git", "rev-parse", "--short", "HEAD"], cwd=trees["before"], capture_output=True, text=True, check=True
@@ -159,15 +140,10 @@ def main() -> None:
         content["now_over_before"] = {
             name: versions["now"]["median"][name] / versions["before"]["median"][name]
             for name in ("step", "step_cpu", "compile", "last_evaluation", "training", "whole")
-        } | {
-            f"default_{name}": versions["now"]["default"][name] / versions["before"]["default"][name]
-            for name in ("training", "whole")
         }
     path = report.write(arguments.out, report.rounded(content))
     rows = [[name, *(versions[name]["median"][phase] for phase in (*PHASES, "step"))] for name in versions]
     print(report.markdown(("seconds", *PHASES, "a step"), rows))
-    for name, version in versions.items():
-        print(f"{name}, with its default steps: {report.rounded(version['default'], 3)}")
     print(f"figures: {path}")
 
 

@@ -27,7 +27,7 @@ from jax.experimental import multihost_utils
 
 from aqa_jax.errors import CheckpointError, StorageError
 from aqa_jax.train import manifest
-from aqa_jax.train.state import State, abstract, replicated
+from aqa_jax.train.state import State, abstract, abstract_trees, replicated, with_trees, with_vectors
 
 TRAINING = ("state", "optimizer", "data", "progress")
 """The parts of a checkpoint that a training goes on from."""
@@ -197,7 +197,7 @@ class Checkpoints:
             step,
             ocp.args.Composite(
                 state=ocp.args.StandardSave(_global(_model(state))),
-                optimizer=ocp.args.StandardSave(_global(state["optimizer"])),
+                optimizer=ocp.args.StandardSave(_global(with_trees(state)["optimizer"])),
                 data=grain.checkpoint.CheckpointSave(data),
                 progress=ocp.args.JsonSave(progress),
             ),
@@ -242,16 +242,18 @@ class Checkpoints:
 
     def restore(self, step: int, like: State, data: Any) -> tuple[State, dict[str, Any]]:
         """State and progress of ``step``; moves the iterator ``data`` to where it was. Raises as `restore_state`."""
+        optimizer = abstract_trees(like)["optimizer"]
         self._check(step, "state", _model(like))
-        self._check(step, "optimizer", like["optimizer"])
+        self._check(step, "optimizer", optimizer)
         restored = self._restore(
             step,
             state=ocp.args.StandardRestore(abstract(_model(like))),
-            optimizer=ocp.args.StandardRestore(abstract(like["optimizer"])),
+            optimizer=ocp.args.StandardRestore(abstract(optimizer)),
             progress=ocp.args.JsonRestore(),
         )
         data.set_state(self._position(step))
-        return {**restored["state"], "optimizer": restored["optimizer"]}, restored["progress"]
+        state = with_vectors({**restored["state"], "optimizer": restored["optimizer"]})
+        return {**state, "optimizer": replicated(state["optimizer"])}, restored["progress"]
 
     def _position(self, step: int) -> Any:
         """Where the input stood: the same number of batches on every host, so any number of hosts can go on from it."""

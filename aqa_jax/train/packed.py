@@ -2,13 +2,15 @@
 
 A network has hundreds of small arrays (scales, shifts, biases). Taken one by one in an optimizer's update, each becomes
 several little programs of its own, which take a third of the step's compilation and nothing of its arithmetic. Packed
-they are one, and one message between devices. Only inside the compiled step: states and checkpoints keep their trees.
+they are one, and one message between devices. An optimizer's moments stay packed from step to step, as nothing else
+reads them; parameters are packed inside the compiled step alone, and checkpoints hold trees.
 """
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 LARGEST = 2**17
@@ -16,7 +18,10 @@ LARGEST = 2**17
 
 
 class Packing:
-    """How trees of one structure are packed: by top-level key, so that a rule for the head still finds the head."""
+    """How trees of one structure are packed: by top-level key, so that a rule for the head still finds the head.
+
+    Trees of jax's arrays inside a trace, or of numpy's on the host, where nothing is compiled for it.
+    """
 
     def __init__(self, like: dict[str, Any]):
         """For trees with the structure, shapes and dtypes of ``like``."""
@@ -39,7 +44,8 @@ class Packing:
         """The tree that :meth:`pack_within` was given."""
 
         def is_packed(x: Any) -> bool:
-            return isinstance(x, dict) and x.keys() == self._parts.keys()
+            same = isinstance(x, dict) and x.keys() == self._parts.keys()
+            return same and all(isinstance(part, dict) and part.keys() == {"packed", "whole"} for part in x.values())
 
         return jax.tree.map(lambda x: self.unpack(x) if is_packed(x) else x, packed, is_leaf=is_packed)
 
@@ -63,17 +69,18 @@ class _Part:
 
     def pack(self, tree: Any) -> dict[str, Any]:
         leaves = jax.tree.leaves(tree)
+        numpy = np if all(isinstance(leaf, np.ndarray) for leaf in leaves) else jnp
         vectors = {
-            dtype: jnp.concatenate([leaves[i].reshape(-1) for i in members]) for dtype, members in self._vectors.items()
+            dtype: numpy.concatenate([leaves[i].reshape(-1) for i in members])
+            for dtype, members in self._vectors.items()
         }
-        # Without the barrier XLA may fuse what comes next into the joining: a choice among all leaves for every entry.
-        return {"packed": jax.lax.optimization_barrier(vectors), "whole": [leaves[i] for i in self._whole]}
+        return {"packed": _apart(vectors), "whole": [leaves[i] for i in self._whole]}
 
     def unpack(self, packed: dict[str, Any]) -> Any:
         leaves: list[Any] = [None] * len(self._shapes)
         for i, leaf in zip(self._whole, packed["whole"], strict=True):
             leaves[i] = leaf
-        vectors = jax.lax.optimization_barrier(packed["packed"])
+        vectors = _apart(packed["packed"])
         for dtype, members in self._vectors.items():
             start = 0
             for i in members:
@@ -83,18 +90,25 @@ class _Part:
         return jax.tree.unflatten(self._structure, leaves)
 
 
+def _apart(vectors: dict[str, Any]) -> dict[str, Any]:
+    """``vectors``; XLA might fuse what comes next into the joining: a choice among all leaves for every entry."""
+    on_host = all(isinstance(vector, np.ndarray) for vector in vectors.values())
+    return vectors if on_host else jax.lax.optimization_barrier(vectors)
+
+
 def updated(
     optimizer: optax.GradientTransformation, gradient: Any, optimizer_state: Any, parameters: Any, packing: Packing
 ) -> tuple[Any, Any, dict[str, jax.Array]]:
     """New parameters, new optimizer state, and the norms of gradient, update and (old) parameters.
 
-    ``gradient`` is packed already; ``optimizer_state`` and ``parameters`` are trees, in and out.
+    ``gradient`` is packed already, and so is what ``optimizer_state`` holds of every parameter, in and out;
+    ``parameters`` are trees.
     """
     packed = packing.pack(parameters)
-    updates, new_state = optimizer.update(gradient, packing.pack_within(optimizer_state), packed)
+    updates, new_state = optimizer.update(gradient, optimizer_state, packed)
     norms = {
         "gradient_norm": optax.tree.norm(gradient),
         "update_norm": optax.tree.norm(updates),
         "parameter_norm": optax.tree.norm(packed),
     }
-    return packing.unpack(optax.apply_updates(packed, updates)), packing.unpack_within(new_state), norms
+    return packing.unpack(optax.apply_updates(packed, updates)), new_state, norms

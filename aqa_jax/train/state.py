@@ -11,6 +11,7 @@ from flax import nnx, traverse_util
 
 from aqa_jax.errors import WeightsError
 from aqa_jax.models.heads.base import Constant
+from aqa_jax.train.packed import Packing
 from aqa_jax.weights.convert import ADAPTERS, group_of
 
 State = dict[str, Any]
@@ -90,9 +91,35 @@ def with_values(state: State, values: dict[str, np.ndarray]) -> State:
 
 
 def start(groups: State, optimizer: optax.GradientTransformation) -> State:
-    """The state before the first step."""
+    """The state before the first step; the optimizer's moments are packed (:mod:`aqa_jax.train.packed`)."""
+
     # One program instead of one for every shape; so is the copy below.
-    return {"step": jnp.zeros((), jnp.int32), **groups, "optimizer": jax.jit(optimizer.init)(groups["trainable"])}
+    @jax.jit
+    def init(trainable: Any) -> Any:
+        return optimizer.init(Packing(trainable).pack(trainable))
+
+    return {"step": jnp.zeros((), jnp.int32), **groups, "optimizer": init(groups["trainable"])}
+
+
+def with_trees(state: State) -> State:
+    """``state`` with the optimizer's moments in trees like the parameters, as checkpoints hold them; numpy's arrays."""
+    return {**state, "optimizer": Packing(state["trainable"]).unpack_within(jax.tree.map(_on_host, state["optimizer"]))}
+
+
+def with_vectors(state: State) -> State:
+    """The way back from :func:`with_trees`."""
+    return {**state, "optimizer": Packing(state["trainable"]).pack_within(jax.tree.map(_on_host, state["optimizer"]))}
+
+
+def abstract_trees(state: State) -> State:
+    """Shapes and dtypes of :func:`with_trees`, for a ``state`` that may be shapes itself."""
+    return jax.eval_shape(
+        lambda state: {**state, "optimizer": Packing(state["trainable"]).unpack_within(state["optimizer"])}, state
+    )
+
+
+def _on_host(array: Any) -> np.ndarray:
+    return np.asarray(array.addressable_data(0) if isinstance(array, jax.Array) else array)
 
 
 def abstract_start(groups: State, optimizer: optax.GradientTransformation) -> State:

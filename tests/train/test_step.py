@@ -252,7 +252,7 @@ def test_packed_updates_are_the_optimizers_own(changes, monkeypatch):
     parameters, gradients = _trees()
     packing = packed.Packing(parameters)
     ours = theirs = parameters
-    our_state = their_state = optimizer.init(parameters)
+    our_state, their_state = optimizer.init(packing.pack(parameters)), optimizer.init(parameters)
     assert [len(part["whole"]) for part in packing.pack(parameters).values()] == [0, 1]
     our_update = jax.jit(lambda g, *rest: packed.updated(optimizer, packing.pack(g), *rest, packing))
     their_update = jax.jit(optimizer.update)
@@ -262,6 +262,13 @@ def test_packed_updates_are_the_optimizers_own(changes, monkeypatch):
         assert norms["gradient_norm"] == pytest.approx(float(optax.tree.norm(gradient)), rel=1e-5)
         assert norms["update_norm"] == pytest.approx(float(optax.tree.norm(updates)), rel=1e-5)
         theirs = optax.apply_updates(theirs, updates)
-        assert jax.tree.structure(our_state) == jax.tree.structure(their_state)
-        for a, b in zip(jax.tree.leaves((ours, our_state)), jax.tree.leaves((theirs, their_state)), strict=True):
+        saved = states.with_trees({"trainable": ours, "optimizer": our_state})
+        assert jax.tree.structure(saved["optimizer"]) == jax.tree.structure(their_state)
+        for a, b in zip(
+            jax.tree.leaves((ours, saved["optimizer"])), jax.tree.leaves((theirs, their_state)), strict=True
+        ):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+        again = states.with_vectors(saved)["optimizer"]
+        assert jax.tree.structure(again) == jax.tree.structure(our_state)
+        for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(our_state), strict=True):
+            np.testing.assert_array_equal(a, b)
