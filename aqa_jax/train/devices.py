@@ -16,6 +16,8 @@ from aqa_jax.tasks import make_task
 
 MOST = 8
 """Each has weights, gradient and optimizer of its own."""
+LARGE_FRAMES = 112
+"""Side in pixels from which devices gain more by sharing a batch than each loses by updating all parameters itself."""
 
 
 def cpu_devices(config: Config, processes: int = 1) -> int:
@@ -30,6 +32,8 @@ def cpu_devices(config: Config, processes: int = 1) -> int:
         return train.cpu_devices
     if train.clip_chunk:
         return 1  # little memory: a chunk on each device would take as much again
+    if train.trainable == "all" and config.data.crop < LARGE_FRAMES:
+        return 1
     # Heads that compare videos need both of a pair on one device.
     together = 2 if exemplar_keys.COLUMN in make_task(config).columns else 1
     shares, left = divmod(train.batch_size, processes * together)

@@ -42,6 +42,17 @@ def test_a_choice_counts_and_small_memories_have_one(monkeypatch):
     assert chosen(monkeypatch, 4, batch_size=8, clip_chunk=2, cpu_devices=4) == 4
 
 
+def test_small_frames_are_shared_where_few_parameters_are_trained(monkeypatch):
+    monkeypatch.setattr(devices, "cores", lambda: 4)
+    found = {}
+    for crop in (32, devices.LARGE_FRAMES):
+        for trainable in ("all", "head"):
+            config = config_lib.default_config()
+            config.data.crop, config.train.trainable, config.train.batch_size = crop, trainable, 8
+            found[crop, trainable] = devices.cpu_devices(config_lib.resolve(config))
+    assert found == {(32, "all"): 1, (32, "head"): 4, (112, "all"): 4, (112, "head"): 4}
+
+
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [("", "", 3), ("JAX_NUM_CPU_DEVICES", "2", 2), ("XLA_FLAGS", "--xla_force_host_platform_device_count=4", 4)],
