@@ -260,7 +260,8 @@ class TrainConfig:
     cpu_devices: int = _key(
         0,
         "without a GPU: devices that this host's cores are taken for, which share a batch; 0: one a core, as far as "
-        "they can share the batch equally (eight at most; one with clip_chunk, or where all is trained on small frames)",
+        "they can share the batch equally (eight at most; one with clip_chunk, or where all is trained on small "
+        "frames)",
         low=0,
     )
     evaluate_every: int = _key(0, "steps between evaluations, each followed by a checkpoint; 0: every epoch", low=0)
