@@ -68,6 +68,16 @@ def test_conv(way, size, kernel, strides, pads):
         compare(lambda x, w, form: primitives.conv3d(x, w, strides, pads, form), x, w)
 
 
+@pytest.mark.parametrize("window", [(3, 1, 2), (3, 2, 4), (4, 5, 5), (7, 7, 7), (3, 4, 9)])
+@pytest.mark.parametrize(("width", "pads"), [(10, (0, 0)), (11, (0, 0)), (10, (2, 3)), (11, (3, 1))])
+def test_a_narrow_strided_conv_by_tiles(window, width, pads, monkeypatch):
+    monkeypatch.setattr(primitives, "WORTH_TILES", 0.0)
+    monkeypatch.setattr(primitives, "FEW_POSITIONS", 0)
+    rng = np.random.default_rng(0)
+    x, w = jnp.asarray(rng.standard_normal((1, 12, 9, width, 2))), jnp.asarray(rng.standard_normal((*window, 2, 3)))
+    compare(lambda x, w, form: primitives.conv3d(x, w, (2, 2, 2), ((2, 3), (1, 0), pads), form), x, w)
+
+
 def test_conv_of_an_image_shrunk_to_one_entry():
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.standard_normal((2, 2, 1, 1, 3)))

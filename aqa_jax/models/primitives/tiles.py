@@ -129,12 +129,13 @@ def _tiled(x, kernel, tile, strides, padding):
 
 def _columns_as_channels(x, kernel, padding):
     """Arguments of a convolution at stride 2 along W -> at stride 1: four columns as channels, every second a tap."""
+    low, high = padding[1]
+    out = (x.shape[3] + low + high - kernel.shape[2]) // 2 + 1
     kernel = _pad_end(kernel, 2, -kernel.shape[2] % 4)
     taps = kernel.shape[2] // 4
-    low, high = padding[1]
-    out = (x.shape[3] + low + high - kernel.shape[2] + 1) // 2 + 1
     pairs = out + 2 * taps - 1
-    x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (low, 2 * pairs - x.shape[3] - low), (0, 0)))
+    x = x[:, :, :, : 2 * pairs - low]  # a last column that no output sees
+    x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (low, 2 * pairs - low - x.shape[3]), (0, 0)))
     x = x.reshape(*x.shape[:3], pairs, -1)
     x = jnp.concatenate([x[:, :, :, :-1], x[:, :, :, 1:]], axis=-1)
     return x, kernel.reshape(*kernel.shape[:2], taps, -1, kernel.shape[4]), (padding[0], (0, 0))
