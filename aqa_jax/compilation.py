@@ -70,8 +70,8 @@ jax.monitoring.register_event_listener(_happened)
 def tracing() -> Iterator[None]:
     """Around what compiles a large program: without garbage collection.
 
-    A trace makes a hundred thousand objects, and they all live; again and again the collector would look through them
-    and through all modules, a fifth of the time that a program takes which lies in the cache.
+    A trace makes a great many objects, and nearly all of them live: again and again the collector would look through
+    them and through all modules, in vain.
     """
     enabled = gc.isenabled()
     gc.disable()

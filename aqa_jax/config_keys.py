@@ -259,9 +259,8 @@ class TrainConfig:
     )
     cpu_devices: int = _key(
         0,
-        "without a GPU: devices that this host's cores are taken for, which share a batch; 0: one a core, as far as "
-        "they can share the batch equally (eight at most; one with clip_chunk, or where all is trained on small "
-        "frames)",
+        "without a GPU: devices that this host's cores are taken for, which share a batch; 0: one a core where it is "
+        "quicker, eight at most (docs/speed.md)",
         low=0,
     )
     evaluate_every: int = _key(0, "steps between evaluations, each followed by a checkpoint; 0: every epoch", low=0)

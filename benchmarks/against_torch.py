@@ -93,12 +93,12 @@ def our_function(size: Size, mode: str) -> tuple[Any, tuple[Any, ...], dict[str,
     import numpy as np
     from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-    from aqa_jax.train.devices import LARGE_FRAMES
+    from aqa_jax.train.devices import worth_sharing
     from aqa_jax.train.packed import Packing
 
     assembler, groups = our_model(size, mode)
     devices = jax.devices()[: math.gcd(size.batch, jax.device_count())]
-    if mode == "all" and size.side < LARGE_FRAMES:
+    if not worth_sharing(mode, size.side):
         devices = devices[:1]
     mesh = Mesh(np.array(devices), ("share",))
 

@@ -77,6 +77,7 @@ class Step:
         """Compiles the step; ``config`` replaces :func:`run_config`'s."""
         import jax
 
+        from aqa_jax import compilation
         from aqa_jax import config as config_lib
         from aqa_jax.train import state as states
         from aqa_jax.train.optimizer import make_optimizer
@@ -93,7 +94,8 @@ class Step:
         # The frames' way to the device is the input's affair (benchmarks/input.py).
         self.batch = shard(batch_of(size), jax.local_device_count())
         started = time.perf_counter()
-        compiled = step.lower(self.state, self.batch).compile()
+        with compilation.tracing():
+            compiled = step.lower(self.state, self.batch).compile()
         self.compile_s = time.perf_counter() - started
         self.temporary_mb = compiled.memory_analysis().temp_size_in_bytes / 2**20
         # Called as the loop calls it; the first call finds the program in the cache on disk.

@@ -32,7 +32,7 @@ def cpu_devices(config: Config, processes: int = 1) -> int:
         return train.cpu_devices
     if train.clip_chunk:
         return 1  # little memory: a chunk on each device would take as much again
-    if train.trainable == "all" and config.data.crop < LARGE_FRAMES:
+    if not worth_sharing(train.trainable, config.data.crop):
         return 1
     # Heads that compare videos need both of a pair on one device.
     together = 2 if exemplar_keys.COLUMN in make_task(config).columns else 1
@@ -40,6 +40,11 @@ def cpu_devices(config: Config, processes: int = 1) -> int:
     if left:
         return 1  # an error, which the training has words for
     return max(n for n in range(1, min(cores(), MOST) + 1) if shares % n == 0)
+
+
+def worth_sharing(trainable: str, side: int) -> bool:
+    """Whether several devices are quicker than one: each updates all of ``trainable`` itself, ``side`` in pixels."""
+    return trainable != "all" or side >= LARGE_FRAMES
 
 
 def share_among_cores(config: Config, processes: int = 1) -> None:

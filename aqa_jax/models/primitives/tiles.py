@@ -20,6 +20,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from aqa_jax.models.primitives.by_2d import Pairs, conv2d
 
+# Up to as many channels, in and out, XLA gives a 2-D convolution to a slower path.
 XLA_SLOW_CHANNELS = 16
 _POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5)  # and infinity: small numbers, so that little is lost to rounding
 
@@ -183,7 +184,7 @@ def _tiled_bwd(tile, strides, padding, residuals, g):
 def _strides_as_channels(x, strides, window, out):
     """[B, T, H, W, C] -> [B, T, H', W', sh * sw * C], on which a strided convolution is one of a smaller window.
 
-    XLA's gradient of a strided convolution's kernel takes up to three times as long.
+    XLA's gradient of a strided convolution's kernel takes longer than that of the unstrided one.
     """
     sizes = [n + (k - 1) // s for n, k, s in zip(out, window, strides, strict=True)]
     for axis, (size, stride) in enumerate(zip(sizes, strides, strict=True), start=2):
