@@ -17,10 +17,12 @@ from aqa_jax.errors import RunError
 
 # XLA's newer emitters of fused loops double the time to compile and make programs that are no faster (docs/speed.md).
 _OLD_EMITTERS = "--xla_cpu_use_fusion_emitters=false"
+# Loops in the widest registers that there are; without AVX-512 it says nothing.
+_WIDE = "--xla_cpu_prefer_vector_width=512"
 # A device that another one waits for may have been stopped by Ctrl-Z, which is no reason to end the process.
 _PATIENT = "--xla_cpu_collective_call_terminate_timeout_seconds=1000000"
 # Another version may not know a flag, and XLA ends the process at one that it does not know.
-_CPU_FLAGS = {(0, 10): (_OLD_EMITTERS, _PATIENT), (0, 11): (_PATIENT,)}
+_CPU_FLAGS = {(0, 10): (_OLD_EMITTERS, _WIDE, _PATIENT), (0, 11): (_WIDE, _PATIENT)}
 _COMPILED = "/jax/core/compile/backend_compile_duration"
 _CACHED = "/jax/compilation_cache/cache_hits"
 

@@ -46,7 +46,7 @@ def test_kinetics_logits_and_every_layer(frames):
 @pytest.mark.parametrize("form", ["plain", "cpu", "cpu without tiles"])
 def test_dae_features_and_every_layer(form, monkeypatch):
     if form == "cpu without tiles":
-        monkeypatch.setattr(primitives, "WORTH_TILES", np.inf)
+        monkeypatch.setattr(primitives, "WORTH_TILES", (np.inf, np.inf))
     graph, flat = golden_i3d("piergiaj", dialect="piergiaj", form=form.partition(" ")[0])
 
     @jax.jit

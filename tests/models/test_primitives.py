@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from aqa_jax.models import primitives
 from aqa_jax.models.primitives import tiles
+from aqa_jax.models.primitives.kernel_gradient import kernel_gradient
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +64,7 @@ def test_conv(way, size, kernel, strides, pads):
     x = jnp.asarray(rng.standard_normal((2, *size, 3)))
     w = jnp.asarray(rng.standard_normal((*kernel, 3, 4)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(primitives, "WORTH_TILES", WAYS[way][0])
+        patch.setattr(primitives, "WORTH_TILES", [WAYS[way][0]] * 2)
         patch.setattr(primitives, "FEW_POSITIONS", WAYS[way][1])
         compare(lambda x, w, form: primitives.conv3d(x, w, strides, pads, form), x, w)
 
@@ -71,11 +72,31 @@ def test_conv(way, size, kernel, strides, pads):
 @pytest.mark.parametrize("window", [(3, 1, 2), (3, 2, 4), (4, 5, 5), (7, 7, 7), (3, 4, 9)])
 @pytest.mark.parametrize(("width", "pads"), [(10, (0, 0)), (11, (0, 0)), (10, (2, 3)), (11, (3, 1))])
 def test_a_narrow_strided_conv_by_tiles(window, width, pads, monkeypatch):
-    monkeypatch.setattr(primitives, "WORTH_TILES", 0.0)
+    monkeypatch.setattr(primitives, "WORTH_TILES", (0.0, 0.0))
     monkeypatch.setattr(primitives, "FEW_POSITIONS", 0)
     rng = np.random.default_rng(0)
     x, w = jnp.asarray(rng.standard_normal((1, 12, 9, width, 2))), jnp.asarray(rng.standard_normal((*window, 2, 3)))
     compare(lambda x, w, form: primitives.conv3d(x, w, (2, 2, 2), ((2, 3), (1, 0), pads), form), x, w)
+
+
+@pytest.mark.parametrize(
+    ("images", "out", "window", "channels", "outputs"),
+    [
+        (2, (14, 14), (3, 3), 64, 3),  # a product for each tap
+        (1, (15, 17), (2, 3), 65, 20),
+        (2, (13, 14), (3, 3), 64, 17),  # one convolution
+        (35, (4, 5), (4, 4), 3, 16),  # one for every 16 images
+        (16, (4, 5), (1, 2), 3, 5),
+    ],
+)
+def test_gradient_of_a_2d_kernel(images, out, window, channels, outputs):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((images, out[0] + window[0] - 1, out[1] + window[1] - 1, channels))
+    g = rng.standard_normal((images, *out, outputs))
+    windows = np.lib.stride_tricks.sliding_window_view(x, out, axis=(1, 2))
+    expected = np.einsum("nijchw,nhwo->ijco", windows, g, optimize=True)
+    found = kernel_gradient(jnp.asarray(x), jnp.asarray(g))
+    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_conv_of_an_image_shrunk_to_one_entry():
@@ -100,7 +121,7 @@ def test_tiles_are_used_where_they_save_products_and_not_for_half_precision(monk
     assert [tiles.tile_of(n, 3) for n in (1, 2, 3, 4, 8)] == [0, 2, 4, 4, 4]
     assert [tiles.tile_of(n, 4) for n in (1, 2, 4)] == [0, 4, 4]
     assert tiles.tile_of(8, 1) == 0
-    monkeypatch.setattr(primitives, "WORTH_TILES", 0.0)
+    monkeypatch.setattr(primitives, "WORTH_TILES", (0.0, 0.0))
     monkeypatch.setattr(primitives, "FEW_POSITIONS", 0)
 
     def convolutions(dtype):
@@ -117,7 +138,7 @@ def test_what_tiles_lose_in_float32(monkeypatch):
     exact = primitives.conv3d(jnp.asarray(x), jnp.asarray(w), (1, 1, 1), ((1, 1),) * 3, "plain")
     errors = {}
     for way, (worth, few) in WAYS.items():
-        monkeypatch.setattr(primitives, "WORTH_TILES", worth)
+        monkeypatch.setattr(primitives, "WORTH_TILES", (worth, worth))
         monkeypatch.setattr(primitives, "FEW_POSITIONS", few)
         y = primitives.conv3d(jnp.float32(x), jnp.float32(w), (1, 1, 1), ((1, 1),) * 3, "cpu")
         errors[way] = float(jnp.abs(y - exact).max() / jnp.abs(exact).max())
@@ -128,7 +149,7 @@ def test_what_tiles_lose_in_float32(monkeypatch):
 
 @pytest.mark.parametrize("trained", [0, 1])
 def test_of_a_frozen_kernel_no_input_is_kept(trained, monkeypatch):
-    monkeypatch.setattr(primitives, "WORTH_TILES", 0.0)
+    monkeypatch.setattr(primitives, "WORTH_TILES", (0.0, 0.0))
     monkeypatch.setattr(primitives, "FEW_POSITIONS", 0)
     x, w = jnp.ones((1, 4, 5, 6, 8)), jnp.ones((3, 3, 3, 8, 2))
     functions = {

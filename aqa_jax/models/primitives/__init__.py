@@ -26,8 +26,8 @@ from aqa_jax.models.primitives.tiles import conv_by_tiles, tile_of
 
 Form = Literal["auto", "plain", "cpu"]
 # GFLOP of a convolution, in one device's share of the batch, from which tiles save more time than their dozens of small
-# programs take to compile.
-WORTH_TILES = 0.2
+# programs take to compile: on images of up to so many entries, where the other form is slower, and on larger ones.
+SMALL_IMAGE, WORTH_TILES = 256, (0.03, 0.2)
 # Outputs (over batch, time and space) up to which one matrix product of copied windows is fastest.
 FEW_POSITIONS = 256
 Padding = Sequence[tuple[int, int]]
@@ -63,8 +63,9 @@ def conv3d(
         return conv_by_dot(x, kernel, strides, padding)
     tile = tile_of(out[0], -(-kernel.shape[0] // strides[0])) if strides[0] <= 2 else 0
     gflop = 2e-9 * x.shape[0] * math.prod(out) * math.prod(kernel.shape)
+    worth = WORTH_TILES[out[1] * out[2] > SMALL_IMAGE]
     # Tiles lose three bits: nothing in float32, too much in a half precision.
-    if tile and gflop >= WORTH_TILES and x.dtype in (jnp.float32, jnp.float64):
+    if tile and gflop >= worth and x.dtype in (jnp.float32, jnp.float64):
         return conv_by_tiles(x, kernel, strides, padding, tile)
     return conv_by_2d(x, kernel, strides, padding)
 

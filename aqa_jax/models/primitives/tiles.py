@@ -19,9 +19,8 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from aqa_jax.models.primitives.by_2d import Pairs, conv2d
+from aqa_jax.models.primitives.kernel_gradient import XLA_FEW_CHANNELS, kernel_gradient
 
-# Up to as many channels, in and out, XLA gives a 2-D convolution to a slower path.
-XLA_SLOW_CHANNELS = 16
 _POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5)  # and infinity: small numbers, so that little is lost to rounding
 
 
@@ -117,7 +116,7 @@ def _points(x, tile, taps):
 def _tiled(x, kernel, tile, strides, padding):
     taps, batch = kernel.shape[0], x.shape[0]
     maths, dilation = transform(tile, taps), 1
-    if strides[1] == 2 and max(kernel.shape[3:]) <= XLA_SLOW_CHANNELS:
+    if strides[1] == 2 and max(kernel.shape[3:]) <= XLA_FEW_CHANNELS:
         x, kernel, padding = _columns_as_channels(x, kernel, padding)
         strides, dilation = (strides[0], 1), 2
     weights = _mix(maths.taps, list(kernel))
@@ -163,10 +162,7 @@ def _tiled_bwd(tile, strides, padding, residuals, g):
         # two of entries, whereas a strided convolution is five times slower on an image that was padded before it.
         x = jnp.pad(x, ((0, 0), (0, 0), *padding, (0, 0)))
         x = _strides_as_channels(x, strides, kernel.shape[1:3], g.shape[2:4])
-        dweights = [
-            lax.conv_general_dilated(v, d, (1, 1), [(0, 0), (0, 0)], dimension_numbers=("CHWN", "IHWO", "HWNC"))
-            for v, d in zip(_points(x, tile, taps), dproducts, strict=True)
-        ]
+        dweights = [kernel_gradient(v, d) for v, d in zip(_points(x, tile, taps), dproducts, strict=True)]
         dweights = [_channels_as_strides(d, strides, kernel.shape[1:4]) for d in dweights]
         dkernel = jnp.stack(_mix(maths.taps.T, dweights))
     if x_shape is not None:
