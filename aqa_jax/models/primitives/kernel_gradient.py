@@ -28,13 +28,18 @@ def kernel_gradient(x: jax.Array, g: jax.Array) -> jax.Array:
     (height, width, outputs), channels = g.shape[1:], x.shape[3]
     if height * width >= LARGE_IMAGE and channels >= MANY_CHANNELS:
         rows, columns = x.shape[1] - height + 1, x.shape[2] - width + 1
-        positions = g.reshape(-1, outputs)
-        seen = [x[:, i : i + height, j : j + width] for i in range(rows) for j in range(columns)]
-        products = [lax.dot_general(v.reshape(-1, channels), positions, (((0,), (0,)), ((), ()))) for v in seen]
+        # Whole rows of the input, under the gradient moved along: fewer copies than of every tap's view of the input.
+        moved = [jnp.pad(g, ((0, 0), (0, 0), (k, columns - 1 - k), (0, 0))) for k in range(columns)]
+        products = [_product(x[:, row : row + height], at) for row in range(rows) for at in moved]
         return jnp.stack(products).reshape(rows, columns, channels, outputs)
     images = XLA_FEW_CHANNELS if outputs <= XLA_FEW_CHANNELS else len(x)
     parts = [_by_convolution(x[i : i + images], g[i : i + images]) for i in range(0, len(x), images)]
     return sum(parts[1:], parts[0])
+
+
+def _product(x, g):
+    """[N, H, W, C], [N, H, W, O] -> [C, O]."""
+    return lax.dot_general(x.reshape(-1, x.shape[3]), g.reshape(-1, g.shape[3]), (((0,), (0,)), ((), ())))
 
 
 def _by_convolution(x, g):
