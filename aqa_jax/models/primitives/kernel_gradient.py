@@ -1,7 +1,7 @@
 """The gradient of a 2-D convolution's kernel, in the form that XLA's CPU back end is fastest at.
 
 As one convolution its window is a whole image, and its channels are the images of the batch. Where images are large
-and channels many, a matrix product over all positions for each tap takes half the time of that.
+and channels many, a matrix product over all positions for each tap is faster.
 """
 
 import jax
@@ -11,7 +11,7 @@ from jax import lax
 # Positions of an image and input channels from which matrix products are faster.
 LARGE_IMAGE, MANY_CHANNELS = 14 * 14, 64
 # XLA has two kinds of 2-D convolution, and takes the other one for up to as many channels, in and out. That is the
-# slower one for small windows, and twice as fast for these.
+# slower one for small windows, and the faster one for these.
 XLA_FEW_CHANNELS = 16
 
 
