@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aqa_jax.models import primitives
+from aqa_jax.models.primitives import kernel_gradient as kernel_gradients
 from aqa_jax.models.primitives import tiles
-from aqa_jax.models.primitives.kernel_gradient import kernel_gradient
 
 
 @pytest.fixture(autouse=True)
@@ -79,23 +79,38 @@ def test_a_narrow_strided_conv_by_tiles(window, width, pads, monkeypatch):
     compare(lambda x, w, form: primitives.conv3d(x, w, (2, 2, 2), ((2, 3), (1, 0), pads), form), x, w)
 
 
+@pytest.mark.parametrize("of_a_product", [2, 8])
+@pytest.mark.parametrize("frames", [11, 17])
+def test_images_put_last_by_a_product(of_a_product, frames, monkeypatch):
+    monkeypatch.setattr(tiles, "_SMALL_IMAGE", 0)
+    monkeypatch.setattr(tiles, "_IMAGES", of_a_product)
+    rng = np.random.default_rng(0)
+    x, w = jnp.asarray(rng.standard_normal((5, frames, 6, 9, 2))), jnp.asarray(rng.standard_normal((3, 2, 4, 2, 3)))
+    monkeypatch.setattr(primitives, "WORTH_TILES", (0.0, 0.0))
+    monkeypatch.setattr(primitives, "FEW_POSITIONS", 0)
+    compare(lambda x, w, form: primitives.conv3d(x, w, (1, 1, 1), ((1, 1), (0, 1), (2, 1)), form), x, w)
+
+
 @pytest.mark.parametrize(
     ("images", "out", "window", "channels", "outputs"),
     [
-        (2, (14, 14), (3, 3), 64, 3),  # a product for each tap
-        (1, (15, 17), (2, 3), 65, 20),
-        (2, (13, 14), (3, 3), 64, 17),  # one convolution
-        (35, (4, 5), (4, 4), 3, 16),  # one for every 16 images
+        (2, (13, 14), (3, 3), 5, 17),
+        (35, (4, 5), (4, 4), 3, 16),  # 16 images at a time
         (16, (4, 5), (1, 2), 3, 5),
     ],
 )
-def test_gradient_of_a_2d_kernel(images, out, window, channels, outputs):
+@pytest.mark.parametrize("strip", [1, 5 * 14 * 17 * 2, 2**18])
+@pytest.mark.parametrize("dimensions", [kernel_gradients.IMAGES_FIRST, kernel_gradients.IMAGES_LAST])
+def test_gradient_of_a_2d_kernel(images, out, window, channels, outputs, strip, dimensions, monkeypatch):
+    monkeypatch.setattr(kernel_gradients, "STRIP", strip)
     rng = np.random.default_rng(0)
     x = rng.standard_normal((images, out[0] + window[0] - 1, out[1] + window[1] - 1, channels))
     g = rng.standard_normal((images, *out, outputs))
     windows = np.lib.stride_tricks.sliding_window_view(x, out, axis=(1, 2))
     expected = np.einsum("nijchw,nhwo->ijco", windows, g, optimize=True)
-    found = kernel_gradient(jnp.asarray(x), jnp.asarray(g))
+    last = dimensions == kernel_gradients.IMAGES_LAST
+    given = x.transpose(3, 1, 2, 0) if last else x
+    found = kernel_gradients.kernel_gradient(jnp.asarray(given), jnp.asarray(g), dimensions)
     np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
 
 

@@ -1,46 +1,46 @@
 """The gradient of a 2-D convolution's kernel, in the form that XLA's CPU back end is fastest at.
 
-As one convolution its window is a whole image, and its channels are the images of the batch. Where images are large
-and channels many, a matrix product over all positions for each tap is faster.
+It is a convolution whose window is a whole image and whose channels are the images of the batch. The window is read
+again for every entry of the kernel, so it goes through in strips of rows that stay in a core's cache.
 """
 
 import jax
-import jax.numpy as jnp
 from jax import lax
 
-# Positions of an image and input channels from which matrix products are faster.
-LARGE_IMAGE, MANY_CHANNELS = 14 * 14, 64
+# Entries of a strip of the window: a megabyte in float32.
+STRIP = 2**18
 # XLA has two kinds of 2-D convolution, and takes the other one for up to as many channels, in and out. That is the
 # slower one for small windows, and the faster one for these.
 XLA_FEW_CHANNELS = 16
+# The dimensions of input and gradient that are images, height, width and channels.
+IMAGES_FIRST = ("CHWN", "IHWO", "HWNC")
+IMAGES_LAST = ("NHWC", "IHWO", "HWNC")
 
 
-def kernel_gradient(x: jax.Array, g: jax.Array) -> jax.Array:
+def kernel_gradient(x: jax.Array, g: jax.Array, dimensions: tuple[str, str, str] = IMAGES_FIRST) -> jax.Array:
     """``g`` [N, H, W, O] pulled back to the kernel of a convolution at stride 1.
 
     Args:
-      x: [N, H + kh - 1, W + kw - 1, C], the convolution's input with its padding.
+      x: [N, H + kh - 1, W + kw - 1, C], the convolution's input with its padding, or with :data:`IMAGES_LAST`
+        [C, H + kh - 1, W + kw - 1, N].
       g: the gradient of its output.
+      dimensions: which of the two ``x`` is.
 
     Returns:
       [kh, kw, C, O].
     """
-    (height, width, outputs), channels = g.shape[1:], x.shape[3]
-    if height * width >= LARGE_IMAGE and channels >= MANY_CHANNELS:
-        rows, columns = x.shape[1] - height + 1, x.shape[2] - width + 1
-        # Whole rows of the input, under the gradient moved along: fewer copies than of every tap's view of the input.
-        moved = [jnp.pad(g, ((0, 0), (0, 0), (k, columns - 1 - k), (0, 0))) for k in range(columns)]
-        products = [_product(x[:, row : row + height], at) for row in range(rows) for at in moved]
-        return jnp.stack(products).reshape(rows, columns, channels, outputs)
-    images = XLA_FEW_CHANNELS if outputs <= XLA_FEW_CHANNELS else len(x)
-    parts = [_by_convolution(x[i : i + images], g[i : i + images]) for i in range(0, len(x), images)]
+    images, height, width, outputs = g.shape
+    group = XLA_FEW_CHANNELS if outputs <= XLA_FEW_CHANNELS else images
+    most = max(STRIP // (min(group, images) * width * outputs), 1)
+    rows = -(-height // -(-height // most))  # strips as equal as can be
+    more = x.shape[1] - height
+    axis = dimensions[0].index("C")  # to the gradient's convolution images are channels
+    parts = [
+        lax.conv_general_dilated(
+            lax.slice_in_dim(x, i, min(i + group, images), axis=axis)[:, row : row + rows + more],
+            g[i : i + group, row : row + rows],
+            (1, 1), "VALID", dimension_numbers=dimensions,
+        )
+        for i in range(0, images, group) for row in range(0, height, rows)
+    ]  # fmt: skip
     return sum(parts[1:], parts[0])
-
-
-def _product(x, g):
-    """[N, H, W, C], [N, H, W, O] -> [C, O]."""
-    return lax.dot_general(x.reshape(-1, x.shape[3]), g.reshape(-1, g.shape[3]), (((0,), (0,)), ((), ())))
-
-
-def _by_convolution(x, g):
-    return lax.conv_general_dilated(x, g, (1, 1), "VALID", dimension_numbers=("CHWN", "IHWO", "HWNC"))
