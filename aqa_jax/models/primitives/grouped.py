@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -27,36 +28,42 @@ def _taps(sizes, window, padding) -> list[tuple[int, ...]]:
 def grouped_conv(x: jax.Array, kernel: jax.Array, padding: Pairs) -> jax.Array:
     """As :func:`aqa_jax.models.primitives.grouped_conv3d`.
 
-    One row of the output at a time, so that a row's sum over all taps stays in the processor's cache. Written in lax:
-    hundreds of terms take jax.numpy seconds to trace.
+    One row of the output at a time, so that a row's sum over all taps stays in the processor's cache. Written in lax,
+    with few operations a term: hundreds of terms take jax.numpy seconds to trace.
     """
     offsets, planes = _taps(x.shape[1:4], kernel.shape[:3], padding), _planes(x, kernel.shape[3], padding)
     batch, time, height, width, groups = _out_shape(planes[0].shape, kernel.shape)
 
     def row(h):
-        starts = [lax.add(h, jnp.int32(k)) for k in range(kernel.shape[1])]
-        terms = []
-        for t, k, w in offsets:
-            for i, plane in enumerate(planes):
-                seen = _row(plane, t, starts[k], w, (batch, time, width, groups))
-                terms.append(lax.mul(seen, _everywhere(kernel, (t, k, w, i), (batch, time, width))))
+        rows, weights = [[_row(plane, h, k) for k in range(kernel.shape[1])] for plane in planes], _weights(kernel)
+        shape = (batch, time, width, groups)
+        terms = [
+            _term(rows[i][k], (t, w), weights[t, k, w, i], shape) for t, k, w in offsets for i in range(len(planes))
+        ]  # fmt: skip
         return functools.reduce(lax.add, terms)
 
     return jnp.moveaxis(lax.map(row, jnp.arange(height, dtype=jnp.int32)), 0, 2)
 
 
-def _row(video, time, height, width, shape):
-    """[B, T, W, C] of the row at ``height`` (traced) of [B, T', H', W', C], from ``time`` and ``width`` on."""
-    size = (*shape[:2], 1, *shape[2:])
-    start = (np.int32(0), np.int32(time), height, np.int32(width), np.int32(0))
+def _row(video, h, k):
+    """[B, T', W', G] of the row ``h + k`` (h traced) of [B, T', H', W', G]."""
+    start = (np.int32(0), np.int32(0), lax.add(h, np.int32(k)), np.int32(0), np.int32(0))
+    size = (*video.shape[:2], 1, *video.shape[3:])
     return lax.squeeze(lax.dynamic_slice(video, start, size, allow_negative_indices=False), (2,))
 
 
-def _everywhere(kernel, tap, shape):
-    """The weights [G] of a tap, for every position of ``shape``."""
-    stop = (*(i + 1 for i in tap), kernel.shape[-1])
-    weights = lax.squeeze(lax.slice(kernel, (*tap, 0), stop), tuple(range(len(tap))))
-    return lax.broadcast(weights, shape)
+def _weights(kernel):
+    """The weights [1, G] of each tap of [..., G]."""
+    taps = kernel.shape[:-1]
+    parts = lax.split(lax.reshape(kernel, (math.prod(taps), kernel.shape[-1])), (1,) * math.prod(taps))
+    return dict(zip(np.ndindex(*taps), parts, strict=True))
+
+
+def _term(row, start, weights, shape):
+    """What a row adds to [B, T, W, G] through one tap, from ``start`` in time and width on."""
+    (t, w), (batch, time, width, groups) = start, shape
+    seen = lax.slice(row, (0, t, w, 0), (batch, t + time, w + width, groups))
+    return lax.mul(seen, lax.broadcast_in_dim(weights, shape, (0, 3)))
 
 
 def _planes(x, per_group, padding):
@@ -100,13 +107,12 @@ def _input_gradient(shape, kernel, padding, g):
 
     def row(index):
         h, plane = index // per_group, index % per_group
-        weights = lax.dynamic_index_in_dim(kernel, plane, axis=3, keepdims=False)
-        starts = [lax.add(h, jnp.int32(window[1] - 1 - k)) for k in range(window[1])]
-        terms = []
-        for t, k, w in taps:
-            shape = (batch, time, width, groups)
-            seen_by = _row(g, window[0] - 1 - t, starts[k], window[2] - 1 - w, shape)
-            terms.append(lax.mul(seen_by, _everywhere(weights, (t, k, w), shape[:3])))
+        weights = _weights(lax.dynamic_index_in_dim(kernel, plane, axis=3, keepdims=False))
+        rows = [_row(g, h, window[1] - 1 - k) for k in range(window[1])]
+        terms = [
+            _term(rows[k], (window[0] - 1 - t, window[2] - 1 - w), weights[t, k, w], (batch, time, width, groups))
+            for t, k, w in taps
+        ]
         return functools.reduce(lax.add, terms)
 
     rows = lax.map(row, jnp.arange(height * per_group, dtype=jnp.int32)).reshape(
