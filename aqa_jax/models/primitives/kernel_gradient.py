@@ -12,7 +12,7 @@ STRIP = 2**18
 # XLA has two kinds of 2-D convolution, and takes the other one for up to as many channels, in and out. That is the
 # slower one for small windows, and the faster one for these.
 XLA_FEW_CHANNELS = 16
-# The dimensions of input and gradient that are images, height, width and channels.
+# How input and gradient lie in memory, as jax names dimensions: of the gradient's convolution, images are the channels.
 IMAGES_FIRST = ("CHWN", "IHWO", "HWNC")
 IMAGES_LAST = ("NHWC", "IHWO", "HWNC")
 
@@ -34,7 +34,7 @@ def kernel_gradient(x: jax.Array, g: jax.Array, dimensions: tuple[str, str, str]
     most = max(STRIP // (min(group, images) * width * outputs), 1)
     rows = -(-height // -(-height // most))  # strips as equal as can be
     more = x.shape[1] - height
-    axis = dimensions[0].index("C")  # to the gradient's convolution images are channels
+    axis = dimensions[0].index("C")
     parts = [
         lax.conv_general_dilated(
             lax.slice_in_dim(x, i, min(i + group, images), axis=axis)[:, row : row + rows + more],

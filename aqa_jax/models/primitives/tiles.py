@@ -22,8 +22,9 @@ from aqa_jax.models.primitives.by_2d import Pairs, conv2d
 from aqa_jax.models.primitives.kernel_gradient import IMAGES_LAST, XLA_FEW_CHANNELS, kernel_gradient
 
 _POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5)  # and infinity: small numbers, so that little is lost to rounding
-_SMALL_IMAGE = 256
-_IMAGES = 8  # of a matrix product that puts them last: the zeros in it grow with their square
+# Putting images last by a matrix product: entries of an image above which it is quicker, and images of one product (the
+# zeros in it grow with their square).
+_SMALL_IMAGE, _IMAGES = 256, 8
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,7 @@ def _tiled_bwd(tile, strides, padding, residuals, g):
 
 
 def _large_and_narrow(height, width, channels):
-    """Where images are put last as quickly by a product as one by one, and quicker where they are larger still."""
+    """Whether :func:`_by_products` is quicker than :func:`_by_sums`."""
     return channels <= XLA_FEW_CHANNELS and height * width > _SMALL_IMAGE
 
 
