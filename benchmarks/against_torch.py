@@ -370,8 +370,8 @@ def main() -> None:
         print("No GPU: the CPU's sizes, in float32.", flush=True)
     results |= {"memory_how": memory.HOW, "pause_s": PAUSE, "threads": arguments.threads, "gpu": gpu}
     # The best of all runs on this machine, for it may be busy at one moment.
-    same = results.get("machine", {}).get("device") == report.device()
-    peaks = [1e9 * results["matmul_peak_gflops_per_s"]] if same and "matmul_peak_gflops_per_s" in results else []
+    before = results.get("matmul_peak_gflops_per_s", 0.0) if report.written_on(out) == report.device() else 0.0
+    peaks = [1e9 * before]
 
     def keep(section: str, text: str, mode: str, row: dict[str, Any], *said: str) -> None:
         results.setdefault(section, {}).setdefault(text, {})[mode] = report.rounded(row)

@@ -181,3 +181,9 @@ def read(path_or_name: str | os.PathLike[str]) -> dict[str, Any]:
     content = json.loads(path.read_text(encoding="utf-8"))
     content.pop("machine", None)
     return content
+
+
+def written_on(path_or_name: str | os.PathLike[str]) -> str:
+    """The device of the run that :func:`write` last wrote there; empty if nothing."""
+    path = _path(path_or_name)
+    return json.loads(path.read_text(encoding="utf-8"))["machine"]["device"] if path.exists() else ""

@@ -27,7 +27,9 @@ def test_ratio_is_of_rounds_and_not_of_medians():
 
 
 def test_a_file_says_what_it_was_measured_on_and_can_be_added_to(tmp_path):
+    assert report.written_on(tmp_path / "speed.json") == ""
     path = report.write(tmp_path / "speed.json", {"rows": {"a": 1}})
+    assert report.written_on(path) == report.device()
     content = report.read(path)
     assert content == {"rows": {"a": 1}}
     report.write(path, content | {"other": 2})
