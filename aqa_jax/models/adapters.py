@@ -81,7 +81,7 @@ class Adapter3D(nnx.Module):
         if self.reduce is not None:
             narrow = self._conv(narrow, self.reduce)
         groups = self.down.kernel.shape[3] * self.down.kernel.shape[4]
-        narrow = jnp.pad(narrow, ((0, 0),) * 4 + ((0, groups - narrow.shape[-1]),))
+        narrow = primitives.pad(narrow, ((0, 0),) * 4 + ((0, groups - narrow.shape[-1]),))
         narrow = primitives.grouped_conv3d(narrow, self.down.kernel[...], _SAME, self.form)
         narrow = jax.nn.relu(narrow + _like(self.down.bias[...], narrow))
         return x + _like(self.scale[...], x) * self._conv(narrow, self.up)

@@ -228,7 +228,7 @@ def max_pool(x: jax.Array, window, strides, net: Settings) -> jax.Array:
     pads = []
     for size, k, s in zip(x.shape[1:4], window, strides, strict=True):
         pads.append(same_padding(size, k, s, dialect.static_padding))
-    x = jnp.pad(x, ((0, 0), *pads, (0, 0)), constant_values=dialect.pool_pad)
+    x = primitives.pad(x, ((0, 0), *pads, (0, 0)), dialect.pool_pad)
     extra = [(0, 0)] * 3
     if dialect.static_padding:
         # torch's ceil_mode: a last, partial window counts if it starts inside the padded input.

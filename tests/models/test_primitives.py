@@ -231,3 +231,18 @@ def test_grouped_conv(size, kernel, pads):
     x = jnp.asarray(rng.standard_normal((2, *size, kernel[3] * kernel[4])))
     w = jnp.asarray(rng.standard_normal(kernel))
     compare(lambda x, w, form: primitives.grouped_conv3d(x, w, pads, form), x, w)
+
+
+@pytest.mark.parametrize("value", [0, -1, -np.inf])
+@pytest.mark.parametrize("pairs", [((0, 0), (0, 0)), ((1, 0), (2, 3))])
+def test_pad_as_numpy(pairs, value):
+    x = np.arange(6.0, dtype=np.float32).reshape(2, 3)
+    for entries in (x, x.astype(jnp.bfloat16), *([x.astype(np.int8)] if np.isfinite(value) else [])):
+        padded = primitives.pad(jnp.asarray(entries), pairs, value)
+        assert padded.dtype == entries.dtype
+        np.testing.assert_array_equal(padded, np.pad(entries, pairs, constant_values=value))
+
+
+def test_pad_cuts_off_where_negative():
+    x = np.arange(6.0).reshape(2, 3)
+    np.testing.assert_array_equal(primitives.pad(jnp.asarray(x), ((0, 1), (-1, -1))), [[1.0], [4.0], [0.0]])

@@ -21,6 +21,7 @@ from jax import lax
 
 from aqa_jax.models.primitives.by_2d import conv_by_2d, conv_by_dot
 from aqa_jax.models.primitives.grouped import grouped_conv
+from aqa_jax.models.primitives.pad import pad
 from aqa_jax.models.primitives.pool import max_pool_axis
 from aqa_jax.models.primitives.tiles import conv_by_tiles, tile_of
 
@@ -114,7 +115,7 @@ def max_pool3d(
 
     Where several entries of a window share the maximum, the gradient goes to the first in (T, H, W) order, as in torch.
     """
-    x = jnp.pad(x, ((0, 0), *map(tuple, padding), (0, 0)), constant_values=pad_value)
+    x = pad(x, ((0, 0), *padding, (0, 0)), pad_value)
     if resolve_form(form) == "plain":
         return lax.reduce_window(x, -jnp.inf, lax.max, (1, *window, 1), (1, *strides, 1), "VALID")
     # Width first, time last: a tie is then decided for the earliest time, then row, then column.

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from aqa_jax.models.primitives.pad import pad
+
 Pairs = Sequence[tuple[int, int]]
 
 
@@ -20,7 +22,7 @@ def conv2d(x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Pai
 def conv_by_2d(x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Pairs) -> jax.Array:
     """Cross-correlation of [B, T, H, W, C] with [kt, kh, kw, C, O]."""
     kt, kh, kw, channels, out_channels = kernel.shape
-    x = jnp.pad(x, ((0, 0), tuple(padding[0]), (0, 0), (0, 0), (0, 0)))
+    x = pad(x, ((0, 0), padding[0], (0, 0), (0, 0), (0, 0)))
     batch, time, height, width, _ = x.shape
     out_time = (time - kt) // strides[0] + 1
     span = (out_time - 1) * strides[0] + 1
@@ -34,7 +36,7 @@ def conv_by_2d(x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding:
 def conv_by_dot(x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Pairs) -> jax.Array:
     """Cross-correlation of [B, T, H, W, C] with [kt, kh, kw, C, O]; every output's whole window is copied."""
     window = kernel.shape[:3]
-    x = jnp.pad(x, ((0, 0), *map(tuple, padding), (0, 0)))
+    x = pad(x, ((0, 0), *padding, (0, 0)))
     spans = [(n - k) // s * s + 1 for n, k, s in zip(x.shape[1:4], window, strides, strict=True)]
     taps = []
     for start in itertools.product(*map(range, window)):

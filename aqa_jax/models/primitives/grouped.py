@@ -11,6 +11,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from aqa_jax.models.primitives.by_2d import Pairs
+from aqa_jax.models.primitives.pad import pad
 
 
 def _taps(sizes, window, padding) -> list[tuple[int, ...]]:
@@ -53,9 +54,9 @@ def _row(video, h, k):
 
 
 def _weights(kernel):
-    """The weights [1, G] of each tap of [..., G]."""
+    """The weights [1, 1, 1, G] of each tap of [..., G]."""
     taps = kernel.shape[:-1]
-    parts = lax.split(lax.reshape(kernel, (math.prod(taps), kernel.shape[-1])), (1,) * math.prod(taps))
+    parts = lax.split(lax.reshape(kernel, (math.prod(taps), 1, 1, kernel.shape[-1])), (1,) * math.prod(taps))
     return dict(zip(np.ndindex(*taps), parts, strict=True))
 
 
@@ -63,7 +64,7 @@ def _term(row, start, weights, shape):
     """What a row adds to [B, T, W, G] through one tap, from ``start`` in time and width on."""
     (t, w), (batch, time, width, groups) = start, shape
     seen = lax.slice(row, (0, t, w, 0), (batch, t + time, w + width, groups))
-    return lax.mul(seen, lax.broadcast_in_dim(weights, shape, (0, 3)))
+    return lax.mul(seen, weights)
 
 
 def _planes(x, per_group, padding):
@@ -71,7 +72,7 @@ def _planes(x, per_group, padding):
 
     Apart and not stacked: XLA vectorises the sum over arrays, and not the one over a leading axis.
     """
-    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    x = pad(x, ((0, 0), *padding, (0, 0)))
     return [x[..., j::per_group] for j in range(per_group)]
 
 
@@ -102,11 +103,11 @@ def _input_gradient(shape, kernel, padding, g):
     per_group, groups = kernel.shape[3:]
     # An input entry at p is seen by tap k of the output at p + low - k: the output's gradient, padded the other way.
     around = [(k - 1 - low, k - 1 - high) for k, (low, high) in zip(window, padding, strict=True)]
-    g = lax.pad(g, jnp.zeros((), g.dtype), [(0, 0, 0), *((a, b, 0) for a, b in around), (0, 0, 0)])
+    g = pad(g, ((0, 0), *around, (0, 0)))
     taps = _taps((time, height, width), window, padding)
 
     def row(index):
-        h, plane = index // per_group, index % per_group
+        h, plane = lax.div(index, np.int32(per_group)), lax.rem(index, np.int32(per_group))
         weights = _weights(lax.dynamic_index_in_dim(kernel, plane, axis=3, keepdims=False))
         rows = [_row(g, h, window[1] - 1 - k) for k in range(window[1])]
         terms = [

@@ -1,13 +1,16 @@
 """A max pool along one axis as shifted maxima, whose gradient only looks up which tap won."""
 
-from functools import partial
+import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
+from aqa_jax.models.primitives.pad import pad
 
-@partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
 def max_pool_axis(x: jax.Array, axis: int, window: int, stride: int) -> jax.Array:
     """Maximum over ``window`` entries along ``axis``, unpadded; of equal ones the first gets the gradient."""
     return _max_and_tap(x, axis, window, stride)[0]
@@ -18,13 +21,13 @@ def _max_and_tap(x, axis, window, stride):
         return x, None
     span = (x.shape[axis] - window) // stride * stride + 1
     best = lax.slice_in_dim(x, 0, span, stride, axis=axis)
-    tap = jnp.zeros(best.shape, jnp.int8)
+    tap = lax.full(best.shape, 0, jnp.int8)
     for k in range(1, window):
         candidate = lax.slice_in_dim(x, k, k + span, stride, axis=axis)
         # NaN must win, or a poisoned input would pass unseen.
         wins = (candidate > best) | jnp.isnan(candidate)
-        tap = jnp.where(wins, jnp.int8(k), tap)
-        best = jnp.where(wins, candidate, best)
+        tap = lax.select(wins, lax.full_like(tap, k), tap)
+        best = lax.select(wins, candidate, best)
     return best, tap
 
 
@@ -41,16 +44,18 @@ def _bwd(axis, window, stride, residuals, g):
     reach, rows = (window - 1) // stride, -(-size // stride)
     around = [(0, 0)] * g.ndim
     around[axis] = (reach, max(rows - g.shape[axis], 0))
-    g, tap = jnp.pad(g, around), jnp.pad(tap, around, constant_values=-1)
+    g, tap = pad(g, around), pad(tap, around, -1)
+    shape = (*g.shape[:axis], rows, *g.shape[axis + 1 :])
+    nothing = lax.full(shape, 0, g.dtype)
     phases = []
     for rest in range(stride):
-        total = jnp.zeros((), g.dtype)
+        terms = []
         for e in range(reach + 1):
             if rest + stride * e < window:
                 here = (lax.slice_in_dim(a, reach - e, reach - e + rows, axis=axis) for a in (tap, g))
                 taken, value = here
-                total = total + jnp.where(taken == rest + stride * e, value, 0)
-        phases.append(jnp.broadcast_to(total, (*g.shape[:axis], rows, *g.shape[axis + 1 :])))
+                terms.append(lax.select(lax.eq(taken, np.int8(rest + stride * e)), value, nothing))
+        phases.append(functools.reduce(lax.add, terms or [nothing]))
     if stride == 1:
         return (phases[0],)
     spread = jnp.stack(phases, axis=axis + 1)

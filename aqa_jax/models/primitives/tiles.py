@@ -20,6 +20,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from aqa_jax.models.primitives.by_2d import Pairs, conv2d
 from aqa_jax.models.primitives.kernel_gradient import IMAGES_LAST, XLA_FEW_CHANNELS, kernel_gradient
+from aqa_jax.models.primitives.pad import pad
 
 _POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5)  # and infinity: small numbers, so that little is lost to rounding
 # Putting images last by a matrix product: entries of an image above which it is quicker, and images of one product (the
@@ -82,7 +83,7 @@ def conv_by_tiles(x: jax.Array, kernel: jax.Array, strides: Sequence[int], paddi
     tiles = -(-out_time // tile)
     kernel = _pad_end(kernel, 0, -kernel.shape[0] % strides[0])
     frames = strides[0] * (tiles * tile - 1) + kernel.shape[0]
-    x = jnp.pad(x, ((0, 0), (padding[0][0], 0), (0, 0), (0, 0), (0, 0)))
+    x = pad(x, ((0, 0), (padding[0][0], 0), (0, 0), (0, 0), (0, 0)))
     x = _pad_end(x[:, :frames], 1, frames - x.shape[1])
     if strides[0] == 2:
         x = jnp.concatenate([x[:, 0::2], x[:, 1::2]], axis=-1)
@@ -91,7 +92,7 @@ def conv_by_tiles(x: jax.Array, kernel: jax.Array, strides: Sequence[int], paddi
 
 
 def _pad_end(x, axis, count):
-    return jnp.pad(x, [(0, max(count, 0) if i == axis else 0) for i in range(x.ndim)])
+    return pad(x, [(0, max(count, 0) if i == axis else 0) for i in range(x.ndim)])
 
 
 def _mix(coefficients: np.ndarray, parts: Sequence[jax.Array]) -> list[jax.Array]:
@@ -138,7 +139,7 @@ def _columns_as_channels(x, kernel, padding):
     taps = kernel.shape[2] // 4
     pairs = out + 2 * taps - 1
     x = x[:, :, :, : 2 * pairs - low]  # a last column that no output sees
-    x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (low, 2 * pairs - low - x.shape[3]), (0, 0)))
+    x = pad(x, ((0, 0), (0, 0), (0, 0), (low, 2 * pairs - low - x.shape[3]), (0, 0)))
     x = x.reshape(*x.shape[:3], pairs, -1)
     x = jnp.concatenate([x[:, :, :, :-1], x[:, :, :, 1:]], axis=-1)
     return x, kernel.reshape(*kernel.shape[:2], taps, -1, kernel.shape[4]), (padding[0], (0, 0))
@@ -163,7 +164,7 @@ def _tiled_bwd(tile, strides, padding, residuals, g):
     if x is not None:
         # Padded beforehand for this gradient alone: it puts the batch last, which is slow where an image has a power of
         # two of entries, whereas a strided convolution is five times slower on an image that was padded before it.
-        x = jnp.pad(x, ((0, 0), (0, 0), *padding, (0, 0)))
+        x = pad(x, ((0, 0), (0, 0), *padding, (0, 0)))
         x = _strides_as_channels(x, strides, kernel.shape[1:3], g.shape[2:4])
         of_points = _by_products if _large_and_narrow(*g.shape[2:]) else _by_sums
         dweights = of_points(x, dproducts, tile, taps)
@@ -244,9 +245,9 @@ def _overlapped(dframes, tile):
     ends = [(0, 0)] * (dframes[0].ndim - 2)
     frames = []
     for j in range(tile):
-        frame = jnp.pad(dframes[j], ((0, 0), (0, 1), *ends))
+        frame = pad(dframes[j], ((0, 0), (0, 1), *ends))
         if tile + j < len(dframes):
-            frame = frame + jnp.pad(dframes[tile + j], ((0, 0), (1, 0), *ends))
+            frame = frame + pad(dframes[tile + j], ((0, 0), (1, 0), *ends))
         frames.append(frame)
     stacked = jnp.stack(frames, axis=2)
     return stacked.reshape(stacked.shape[0], -1, *stacked.shape[3:])
