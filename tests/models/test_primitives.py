@@ -181,7 +181,13 @@ def test_of_a_frozen_kernel_no_input_is_kept(trained, monkeypatch):
 
 @pytest.mark.parametrize(
     ("window", "strides"),
-    [((3, 3, 3), (1, 1, 1)), ((1, 3, 3), (1, 2, 2)), ((3, 3, 3), (2, 2, 2)), ((2, 2, 2), (2, 2, 2))],
+    [
+        ((3, 3, 3), (1, 1, 1)),
+        ((1, 3, 3), (1, 2, 2)),
+        ((3, 3, 3), (2, 2, 2)),
+        ((2, 2, 2), (2, 2, 2)),
+        ((1, 2, 1), (2, 3, 1)),  # some entries are in no window
+    ],
 )
 @pytest.mark.parametrize("pad_value", [0.0, -np.inf])
 def test_max_pool(window, strides, pad_value):

@@ -21,7 +21,7 @@ from jax import lax
 
 from aqa_jax.models.primitives.by_2d import conv_by_2d, conv_by_dot
 from aqa_jax.models.primitives.grouped import grouped_conv
-from aqa_jax.models.primitives.pad import pad
+from aqa_jax.models.primitives.pad import Pairs, pad
 from aqa_jax.models.primitives.pool import max_pool_axis
 from aqa_jax.models.primitives.tiles import conv_by_tiles, tile_of
 
@@ -31,7 +31,6 @@ Form = Literal["auto", "plain", "cpu"]
 SMALL_IMAGE, WORTH_TILES = 256, (0.03, 0.2)
 # Outputs (over batch, time and space) up to which one matrix product of copied windows is fastest.
 FEW_POSITIONS = 256
-Padding = Sequence[tuple[int, int]]
 
 
 def resolve_form(form: Form) -> Literal["plain", "cpu"]:
@@ -45,7 +44,7 @@ def conv3d(
     x: jax.Array,
     kernel: jax.Array,
     strides: Sequence[int] = (1, 1, 1),
-    padding: Padding = ((0, 0),) * 3,
+    padding: Pairs = ((0, 0),) * 3,
     form: Form = "auto",
 ) -> jax.Array:
     """Cross-correlation of ``x`` [B, T, H, W, C] with ``kernel`` [kt, kh, kw, C, O], in the dtype of ``x``."""
@@ -82,7 +81,7 @@ def _without_blind_taps(shape, kernel, strides, padding):
     return kernel[tuple(window)], pads
 
 
-def grouped_conv3d(x: jax.Array, kernel: jax.Array, padding: Padding, form: Form = "auto") -> jax.Array:
+def grouped_conv3d(x: jax.Array, kernel: jax.Array, padding: Pairs, form: Form = "auto") -> jax.Array:
     """Cross-correlation at stride 1 where each output channel sees a few neighbouring input channels.
 
     Args:
@@ -107,7 +106,7 @@ def max_pool3d(
     x: jax.Array,
     window: Sequence[int],
     strides: Sequence[int],
-    padding: Padding,
+    padding: Pairs,
     pad_value: float = 0.0,
     form: Form = "auto",
 ) -> jax.Array:

@@ -7,9 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from aqa_jax.models.primitives.pad import pad
-
-Pairs = Sequence[tuple[int, int]]
+from aqa_jax.models.primitives.pad import Pairs, pad
 
 
 def conv2d(x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Pairs, apart: int = 1) -> jax.Array:

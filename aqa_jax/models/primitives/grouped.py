@@ -10,8 +10,7 @@ import numpy as np
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
-from aqa_jax.models.primitives.by_2d import Pairs
-from aqa_jax.models.primitives.pad import pad
+from aqa_jax.models.primitives.pad import Pairs, pad
 
 
 def _taps(sizes, window, padding) -> list[tuple[int, ...]]:

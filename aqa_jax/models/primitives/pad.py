@@ -6,9 +6,12 @@ import jax
 import numpy as np
 from jax import lax
 
+Pairs = Sequence[tuple[int, int]]
+"""(low, high) entries for each axis."""
 
-def pad(x: jax.Array, pairs: Sequence[Sequence[int]], value: float = 0) -> jax.Array:
-    """``x`` with ``value`` around it: (low, high) entries for each axis; negative ones cut off."""
+
+def pad(x: jax.Array, pairs: Pairs, value: float = 0) -> jax.Array:
+    """``x`` with ``value`` around it; negative counts cut off."""
     if not any(map(any, pairs)):
         return x
     return lax.pad(x, np.asarray(value, x.dtype), [(low, high, 0) for low, high in pairs])

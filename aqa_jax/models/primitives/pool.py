@@ -52,8 +52,8 @@ def _bwd(axis, window, stride, residuals, g):
         terms = []
         for e in range(reach + 1):
             if rest + stride * e < window:
-                here = (lax.slice_in_dim(a, reach - e, reach - e + rows, axis=axis) for a in (tap, g))
-                taken, value = here
+                start = reach - e
+                taken, value = (lax.slice_in_dim(a, start, start + rows, axis=axis) for a in (tap, g))
                 terms.append(lax.select(lax.eq(taken, np.int8(rest + stride * e)), value, nothing))
         phases.append(functools.reduce(lax.add, terms or [nothing]))
     if stride == 1:

@@ -18,9 +18,9 @@ import numpy as np
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
-from aqa_jax.models.primitives.by_2d import Pairs, conv2d
+from aqa_jax.models.primitives.by_2d import conv2d
 from aqa_jax.models.primitives.kernel_gradient import IMAGES_LAST, XLA_FEW_CHANNELS, kernel_gradient
-from aqa_jax.models.primitives.pad import pad
+from aqa_jax.models.primitives.pad import Pairs, pad
 
 _POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5)  # and infinity: small numbers, so that little is lost to rounding
 # Putting images last by a matrix product: entries of an image above which it is quicker, and images of one product (the
