@@ -14,6 +14,14 @@ inspect, report, serve, show, doctor, config.
 """
 
 import sys
+
+from aqa_jax import allocation, command_line
+
+if __name__ == "__main__":
+    # Before anything is loaded that would be loaded again.
+    allocation.restart(scoring=command_line.flag_value(sys.argv, "mode") in ("predict", "serve"))
+    allocation.collect_rarely()
+
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +29,7 @@ from typing import TYPE_CHECKING
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from aqa_jax import allocation, stopping
+from aqa_jax import stopping
 from aqa_jax.modes import MODES
 
 if TYPE_CHECKING:
@@ -49,7 +57,6 @@ _PROCESS = flags.DEFINE_integer("process", 0, "Several hosts: this one's number.
 
 def parse(argv: Sequence[str]) -> list[str]:
     """Parses the flags; a workdir's own config stands in for a missing --config."""
-    from aqa_jax import command_line
     from aqa_jax.errors import AqaError, ConfigError
 
     argv = list(argv)
@@ -100,7 +107,8 @@ def main(argv: Sequence[str]) -> None:
 
 def run(config: "Config", arguments: Sequence[str] = ()) -> int:
     """Starts jax (on several hosts if asked to) and runs the mode; its exit code."""
-    if _MODE.value != "doctor":  # which must bear a broken jax
+    # doctor must bear a broken jax; predict has the first videos decoded while jax is loaded.
+    if _MODE.value not in ("doctor", "predict"):
         import jax
 
         from aqa_jax import compilation
@@ -130,7 +138,6 @@ def run(config: "Config", arguments: Sequence[str] = ()) -> int:
 
 
 if __name__ == "__main__":
-    allocation.restart()
     stopping.install()
     logging.set_verbosity(logging.ERROR)
     app.run(main, flags_parser=parse)

@@ -1,15 +1,18 @@
-"""What run.py asks about its command line beyond what the flags library answers."""
+"""What run.py asks about its command line beyond what the flags library answers.
 
-import difflib
+Nothing large is imported before it is needed: the first question comes before all else.
+"""
+
 from collections.abc import Sequence
 from pathlib import Path
 
-from aqa_jax import config as config_lib
 from aqa_jax.errors import ConfigError
 
 
 def explain_unknown(argv: Sequence[str], error: Exception) -> str:
     """What to say when a ``--config.key`` on the command line could not be set: the nearest right key."""
+    from aqa_jax import config as config_lib
+
     known = {key for key, _, _ in config_lib.walk(config_lib.Config())}
     for argument in argv:
         if argument.startswith("--config."):
@@ -32,6 +35,8 @@ def check_file(given: str) -> None:
     """Raises ConfigError where ``--config`` names no file; the nearest one is named."""
     path = Path(given.partition(":")[0])
     if not path.is_file():
+        import difflib
+
         there = sorted(str(p) for p in path.parent.glob("*.py") if p.stem not in ("__init__", "from_workdir"))
         close = difflib.get_close_matches(str(path), there, 1)
         hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(there) or 'none in that folder'}."

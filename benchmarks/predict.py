@@ -86,7 +86,8 @@ def untrained_run(values: Mapping[str, Any], workdir: Path, frame_size: tuple[in
     from aqa_jax import config as config_lib
     from aqa_jax.files import write_json
     from aqa_jax.train.checkpoints import Checkpoints
-    from aqa_jax.train.run import TRAINED_ON, Run
+    from aqa_jax.train.finished import TRAINED_ON
+    from aqa_jax.train.run import Run
 
     config = config_lib.resolve(values)
     state = {"step": np.zeros((), np.int32), **Run(config).assembler.init()}

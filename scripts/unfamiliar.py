@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from aqa_jax import config as configuration
 from aqa_jax.data import build
+from aqa_jax.data.sampling import clip_window
 from aqa_jax.errors import AqaError, ConfigError
 from aqa_jax.evaluate import familiarity
 from aqa_jax.evaluate.familiarity import Parts
@@ -29,7 +30,6 @@ from aqa_jax.files import write_json
 from aqa_jax.models.score_model import ClipModel
 from aqa_jax.predict.inputs import find_videos
 from aqa_jax.predict.video_clips import read_clips
-from aqa_jax.tasks.base import clip_window
 from aqa_jax.train.chosen import restore_chosen
 from aqa_jax.train.run import Run
 
@@ -123,7 +123,7 @@ def main(arguments: list[str] | None = None) -> None:
             build.builder_class("synthetic_taps").write_samples(folder, 12)
         files = find_videos(given.videos or folder).videos
         size, crop = run.store.frame_size, config.data.crop
-        others = [read_clips(file, clip_window(config), size, (crop, crop)).video for file in files]
+        others = [read_clips(file, clip_window(config.data), size, (crop, crop)).video for file in files]
     clips[given.videos or "finger taps"] = np.stack(others)
     describe = describer(run, state)
     described = {name: describe(some) for name, some in clips.items()}

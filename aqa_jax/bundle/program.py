@@ -17,11 +17,11 @@ from jax import export
 
 from aqa_jax.config import Config
 from aqa_jax.data import exemplar_keys
+from aqa_jax.data.sampling import clip_window
 from aqa_jax.errors import BundleError
 from aqa_jax.models.folding import fold
 from aqa_jax.models.score_model import ClipModel
 from aqa_jax.predict.trained import Trained
-from aqa_jax.tasks.base import clip_window
 from aqa_jax.tasks.score import ScoreTask
 from aqa_jax.train.run import Run
 
@@ -91,7 +91,7 @@ def _setting(name: str, value: Any) -> Iterator[None]:
 
 
 def _arguments(config: Config) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
-    window, crop = clip_window(config), config.data.crop
+    window, crop = clip_window(config.data), config.data.crop
     (batch,) = export.symbolic_shape("b")
     shape = (batch, window.num_clips, window.clip_length, crop, crop, 3)
     return jax.ShapeDtypeStruct(shape, jnp.uint8), jax.ShapeDtypeStruct((batch,), jnp.float32)

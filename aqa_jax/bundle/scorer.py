@@ -9,6 +9,7 @@ from flax import traverse_util
 from aqa_jax import config as config_lib
 from aqa_jax.bundle import members
 from aqa_jax.bundle.reader import Reader
+from aqa_jax.bundle.training_data import MAX_TEXT, check_sizes, text, training_data
 from aqa_jax.config import Config
 from aqa_jax.config_keys import HEAD_NAMES
 from aqa_jax.errors import ConfigError, DataError
@@ -17,14 +18,8 @@ from aqa_jax.evaluate.selection import RULES, Selection
 from aqa_jax.predict.scorer import RunScorer
 from aqa_jax.predict.trained import Trained
 from aqa_jax.predict.trust import Trust
-from aqa_jax.train.run import TRAINED_ON, Run
+from aqa_jax.train.run import Run
 from aqa_jax.train.state import GROUPS, State, flat
-
-# More than anybody trains with, and still bounded.
-_MAX_VIDEO_BYTES = 2**30
-_MAX_SIDE = 4096
-_MAX_COUNT = 100_000
-_MAX_TEXT = 200
 
 
 def open_bundle(path: Path, config: Config | None = None) -> RunScorer:
@@ -53,61 +48,20 @@ def open_bundle(path: Path, config: Config | None = None) -> RunScorer:
             "import and run that code of this machine. If you know it, install it where python finds it, and say "
             "--config.predict.allow_own_head=True."
         )
-    _check_sizes(reader, kept)
-    trained_on = _training_data(reader, kept)
+    check_sizes(reader, kept)
+    trained_on = training_data(reader, kept)
     form = members.preprocessing(kept, tuple(trained_on["frame_size"]))
     told = reader.json(members.PREPROCESSING, members.PREPROCESSING_SCHEMA)
     if differing := [key for key in sorted({*form, *told}) if form.get(key) != told.get(key)]:
         raise reader.refused(
-            f"aqa_jax {reader.made_with} made it and prepared videos otherwise ({', '.join(differing)[:_MAX_TEXT]}): "
+            f"aqa_jax {reader.made_with} made it and prepared videos otherwise ({', '.join(differing)[:MAX_TEXT]}): "
             "score with that version"
         )
-    return RunScorer(config, _trained(reader, kept, trained_on))
+    run = Run(config)
+    return RunScorer(config, _trained(reader, run, trained_on), run)
 
 
-def _check_sizes(reader: Reader, config: Config) -> None:
-    """Refuses a config whose model, or whose videos, would take more memory than any that was ever trained."""
-    data, head = config.data, config.head
-    counts = [data.window, data.clip_length, data.clip_stride, data.crop, config.adapter.rank, config.adapter.ratio]
-    counts += [*head.hidden, head.bins, head.exemplars, head.pool, config.evaluate.mc_samples]
-    counts += [100 * count for count in (config.predict.clips, config.predict.batch_size)]
-    video = len(data.clip_starts) * data.clip_length * data.crop**2 * 3
-    if max(counts) > _MAX_COUNT or video > _MAX_VIDEO_BYTES:
-        raise reader.refused("its config asks for more memory than any model that is trained")
-
-
-def _training_data(reader: Reader, config: Config) -> dict[str, Any]:
-    """What the bundle says of the videos that its model was trained on."""
-    told = reader.json(members.TRAINED_ON, TRAINED_ON)
-    try:
-        sides = [int(side) for side in told["frame_size"]]
-        limits = told["score_range"] and [float(score) for score in told["score_range"]]
-        scores = [float(score) for score in told.get("scores", [])]
-        if len(sides) != 2 or not all(config.data.crop <= side <= _MAX_SIDE for side in sides):
-            raise ValueError(f"frame_size {sides}")
-        if not np.isfinite([*(limits or []), *scores]).all() or len(limits or (0, 0)) != 2:
-            raise ValueError("scores")
-        return {
-            "schema": TRAINED_ON,
-            **{key: _text(told[key]) for key in ("builder", "fingerprint")},
-            "frame_size": sides,
-            "videos": {_text(split): int(count) for split, count in told["videos"].items()},
-            "groups": [_text(group) for group in told["groups"]],
-            "score_range": limits,
-            "scores": scores,
-            "excluded_videos": int(told.get("excluded_videos", 0)),
-        }
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise reader.refused(f"{members.TRAINED_ON} does not say what it must ({error!r})") from None
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value.isprintable() or len(value) > _MAX_TEXT:
-        raise ValueError("text")
-    return value
-
-
-def _trained(reader: Reader, config: Config, trained_on: dict[str, Any]) -> Trained:
+def _trained(reader: Reader, run: Run, trained_on: dict[str, Any]) -> Trained:
     recalibration = familiarity = None
     try:
         if reader.has(members.RECALIBRATION):
@@ -120,20 +74,20 @@ def _trained(reader: Reader, config: Config, trained_on: dict[str, Any]) -> Trai
     try:
         told = reader.manifest
         selection = Selection(**{key: told["selection"][key] for key in ("rule", "step", "metric", "split", "value")})
-        config_hash, why_raw = _text(told["config_hash"]), _text(told["why_raw"])
+        config_hash, why_raw = text(told["config_hash"]), text(told["why_raw"])
         if selection.rule not in RULES or not isinstance(selection.step, int):
             raise ValueError("selection")
     except (KeyError, TypeError, ValueError) as error:
         raise reader.refused(f"its manifest lacks what it must say ({error!r})") from None
     return Trained(
-        config_hash, trained_on, selection, _state(reader, config), Trust(recalibration, why_raw, familiarity),
+        config_hash, trained_on, selection, _state(reader, run), Trust(recalibration, why_raw, familiarity),
         {"bundle": {"file": reader.path.name, "sha256": reader.digest}},
     )  # fmt: skip
 
 
-def _state(reader: Reader, config: Config) -> State:
+def _state(reader: Reader, run: Run) -> State:
     """The model's arrays, in groups: exactly those that the config's model has."""
-    abstract = Run(config).assembler.abstract
+    abstract = run.assembler.abstract
     expected = flat(abstract)
     size = sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in expected.values())
     # Names and shapes lie before the numbers.

@@ -60,7 +60,7 @@ def look(workdir: Path) -> list[Entry]:
     trained_on: dict[str, Any] = {}
 
     def read_trained_on() -> None:
-        from aqa_jax.train.run import TRAINED_ON
+        from aqa_jax.train.finished import TRAINED_ON
 
         trained_on.update(read_json(workdir / "trained_on.json", TRAINED_ON))
 

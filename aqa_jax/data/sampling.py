@@ -5,6 +5,7 @@ from typing import Protocol
 
 import numpy as np
 
+from aqa_jax.config_keys import DataConfig
 from aqa_jax.errors import ConfigError, DataError
 
 
@@ -151,3 +152,9 @@ class ClipWindow:
             return rng.permutation(seen)[place.reshape(frames.shape)]
         start = int(frames.min()) - min(self.clip_starts)
         return start + rng.permutation(self.window)[frames - start]
+
+
+def clip_window(data: DataConfig) -> ClipWindow:
+    """The clips that a score is read from, as ``config.data`` has them."""
+    spread = data.window_mode == "linspace"
+    return ClipWindow(data.window, data.clip_length, data.clip_starts, data.max_shift, data.clip_stride, spread)

@@ -1,5 +1,6 @@
 """What every scoring head returns: a distribution over scores, in score points."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
@@ -47,6 +48,11 @@ class ScoreDistribution:
     def interval(self, level: float) -> tuple[jax.Array, jax.Array]:
         """The central interval that holds a share ``level`` of the distribution: two [B] arrays."""
         return self.quantile(0.5 - level / 2), self.quantile(0.5 + level / 2)
+
+    def intervals(self, levels: Sequence[float]) -> jax.Array:
+        """Low and high of the central intervals that hold shares ``levels`` of the distribution: [B, L, 2]."""
+        limits = self.quantile(jnp.array([[0.5 - level / 2, 0.5 + level / 2] for level in levels]).reshape(-1))
+        return limits.reshape(len(levels), 2, -1).transpose(2, 0, 1)
 
     def cdf(self, score: jax.Array) -> jax.Array:
         """Probability of a score of at most ``score`` ([B] or scalar): [B]."""

@@ -2,20 +2,24 @@
 
 import os
 import time
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aqa_jax.errors import ConfigError, printable
 from aqa_jax.modes.request import Request
 
+if TYPE_CHECKING:
+    from aqa_jax.predict.ahead import Ahead
+    from aqa_jax.predict.inputs import Inputs
+
 
 def run(request: Request) -> int:
     """Scores video files; 1 if any of them failed."""
-    from aqa_jax.data import checksums
-    from aqa_jax.predict import extras
+    from aqa_jax.predict import extras, input_format
+    from aqa_jax.predict.ahead import Ahead
     from aqa_jax.predict.camera import camera_of, check_camera
-    from aqa_jax.predict.ensemble import make_scorer
-    from aqa_jax.predict.inputs import find_videos, read_difficulties
-    from aqa_jax.predict.predict import predict as predict_files
+    from aqa_jax.predict.inputs import find_videos
     from aqa_jax.predict.scores_files import check_output
 
     if not request.inputs:
@@ -29,6 +33,45 @@ def run(request: Request) -> int:
     for number in cameras.values():
         check_camera(number)
     found = find_videos(named, results=output) if named else None
+    with ExitStack() as stack:
+        ahead = None
+        # What is to go on may find that they are scored already.
+        if found is not None and not settings.resume:
+            form = input_format.expected(request.config, request.workdir)
+            if form is not None:
+                begun = Ahead(found, form, seconds=settings.decode_seconds, megabytes=settings.decode_mb)
+                ahead = stack.enter_context(begun)
+        return _scored(request, names, cameras, named, found, ahead)
+
+
+def _scored(
+    request: Request,
+    names: tuple[str, ...],
+    cameras: dict[str, int],
+    named: list[str],
+    found: "Inputs | None",
+    ahead: "Ahead | None",
+) -> int:
+    """The rest, which loads jax.
+
+    Args:
+      request: the command line.
+      names: of the extras.
+      cameras: their numbers, by input.
+      named: the other inputs.
+      found: their videos; None where there are cameras alone.
+      ahead: reads the first of them.
+    """
+    from aqa_jax import compilation
+
+    compilation.prepare()
+    from aqa_jax.data import checksums
+    from aqa_jax.predict import extras
+    from aqa_jax.predict.ensemble import make_scorer
+    from aqa_jax.predict.inputs import find_videos, read_difficulties
+    from aqa_jax.predict.predict import predict as predict_files
+
+    settings, output = request.config.predict, request.predictions
     scorer = make_scorer(request.config, request.workdir)
     difficulty = read_difficulties(request.difficulties) if request.difficulties else settings.difficulty or None
     if scorer.needs_difficulty and difficulty is None:
@@ -47,7 +90,7 @@ def run(request: Request) -> int:
         difficulty=difficulty if scorer.needs_difficulty else None, known_difficulties=scorer.known_difficulties,
         score_range=scorer.trained_on["score_range"], model=scorer.describe(), check=settings.check,
         threads=request.config.data.threads or None, decode_seconds=settings.decode_seconds,
-        decode_mb=settings.decode_mb, resume=settings.resume, extras=shown,
+        decode_mb=settings.decode_mb, resume=settings.resume, ahead=ahead, extras=shown,
     )  # fmt: skip
     extras.remove_earlier(output, found.videos, report.errors)
     kinds = {row["checksum"] for row in report.rows}

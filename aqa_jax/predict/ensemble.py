@@ -13,7 +13,7 @@ from aqa_jax.bundle import is_bundle, open_bundle
 from aqa_jax.config import Config
 from aqa_jax.errors import CheckpointError
 from aqa_jax.models.scores import ScoreDistribution, combined
-from aqa_jax.predict.predict import InputFormat
+from aqa_jax.predict.input_format import InputFormat
 from aqa_jax.predict.scorer import RunScorer
 from aqa_jax.predict.trust import Reported
 from aqa_jax.train.finished import finished_runs, is_crossval

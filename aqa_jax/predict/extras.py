@@ -11,14 +11,14 @@ import numpy as np
 from aqa_jax.config_keys import ReportConfig
 from aqa_jax.errors import ConfigError, DecodeError
 from aqa_jax.files import storage_errors, write_json
-from aqa_jax.predict.ensemble import EnsembleScorer
 from aqa_jax.predict.playable import MPEG4, unfinished, write_playable
 from aqa_jax.predict.sandbox import Sandbox
-from aqa_jax.predict.scorer import RunScorer
 from aqa_jax.predict.video_clips import VideoClips
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # Names are checked before jax is loaded.
     from aqa_jax.explain.explanation import Explanation
+    from aqa_jax.predict.ensemble import EnsembleScorer
+    from aqa_jax.predict.scorer import RunScorer
 
 # Generous sizes of the files, for a disk that is nearly full.
 _MEGABYTES = {"video": 12, "distribution": 1, "keyframes": 1, "why": 4, "report": 12}
@@ -86,7 +86,7 @@ class VideoExtras:
         names: tuple[str, ...],
         output: Path,
         videos: Sequence[Path],
-        scorer: RunScorer | EnsembleScorer,
+        scorer: "RunScorer | EnsembleScorer",
         report: ReportConfig,
     ):
         """Takes what all videos share.

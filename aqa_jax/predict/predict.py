@@ -4,7 +4,7 @@ import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -14,15 +14,15 @@ import numpy as np
 from tqdm import tqdm
 
 from aqa_jax.data import checksums, cores
-from aqa_jax.data.sampling import ClipWindow
 from aqa_jax.errors import AqaError, DataError, RunError
 from aqa_jax.evaluate.results import versions
-from aqa_jax.predict.facts import read_facts
-from aqa_jax.predict.inputs import Inputs, check_file
+from aqa_jax.predict import ahead as reading
+from aqa_jax.predict.input_format import InputFormat
+from aqa_jax.predict.inputs import Inputs
 from aqa_jax.predict.rows import DecodedVideo, Distribution, is_finite, points, row_of
 from aqa_jax.predict.sandbox import MEGABYTES, SECONDS, Sandbox
 from aqa_jax.predict.scores_files import Kept, Partial, check_output, write_scores
-from aqa_jax.predict.video_clips import VideoClips, read_clips
+from aqa_jax.predict.video_clips import VideoClips
 
 # A decoded video of ten clips takes 24 MB, and one a thread waits.
 _MOST_THREADS = 16
@@ -39,15 +39,6 @@ class Scorer(Protocol):
 
         With `plain`, in float32 and by the model as it was trained: the slower way, that the other is checked by.
         """
-
-
-@dataclass(frozen=True)
-class InputFormat:
-    """What the model takes: which frames, resized to frame_size, then cropped; (height, width) in pixels."""
-
-    window: ClipWindow
-    frame_size: tuple[int, int]
-    crop_size: tuple[int, int]
 
 
 class Extras(Protocol):
@@ -131,6 +122,7 @@ def predict(
     decode_seconds: float = SECONDS,
     decode_mb: int = MEGABYTES,
     resume: bool = False,
+    ahead: reading.Ahead | None = None,
     extras: Extras | None = None,
     threads: int | None = None,
     progress: bool = True,
@@ -157,6 +149,7 @@ def predict(
       decode_seconds: in which a file must be decoded, in a process of its own.
       decode_mb: memory that decoding one file may take.
       resume: go on with what a call that was cut off left in `output`.
+      ahead: has begun to read the first files, for a call that does not `resume`; its limits hold for the others too.
       extras: what each video gets beside its score.
       threads: that decode and make extras; by default one a core, 16 at most.
       progress: show a bar.
@@ -187,15 +180,14 @@ def predict(
         if isinstance(difficulty, Mapping) and given is None:
             raise DataError(f"{path}: no difficulty is given for {path.name}")
         check_difficulty(str(path), given, known_difficulties)
-        check_file(path)
-        expected = recorded.of(path, inputs.folders.get(path))
-        sha256 = checksums.digest(path)
-        checksum = checksums.compare(path, sha256, expected)
-        content = {"sha256": sha256, "checksum": checksum, "difficulty": given}
-        if (kept := partial.find(str(path), content, names, shows)) is not None:
-            return kept
-        clips = read_clips(path, form.window, form.frame_size, form.crop_size, sandbox=sandbox)
-        return DecodedVideo(str(path), clips, read_facts(path, sandbox), sha256, given, checksum)
+        content = None if ahead is None else ahead.take(path, form)
+        if content is None:
+            identity = reading.identify(path, inputs.folders.get(path), recorded)
+            columns = {**asdict(identity), "difficulty": given}
+            if (kept := partial.find(str(path), columns, names, shows)) is not None:
+                return kept
+            content = reading.read(path, identity, form, sandbox)
+        return DecodedVideo(str(path), content.clips, content.facts, difficulty=given, **asdict(content.identity))
 
     def keep(row: dict[str, Any], difference: list[float] | None) -> None:
         report.rows.append(row)
@@ -204,7 +196,8 @@ def predict(
 
     batch: list[DecodedVideo] = []
     unfinished: deque[tuple[dict[str, Any], list[float] | None, Future[dict[str, Any]] | None]] = deque()
-    with Sandbox(decode_seconds, decode_mb) as sandbox, _pool(threads) as pool, partial:
+    own = Sandbox(decode_seconds, decode_mb) if ahead is None else nullcontext(ahead.sandbox)
+    with own as sandbox, _pool(threads) as pool, partial:
         bar = tqdm(total=len(inputs.videos), unit="video", disable=not progress)
         started = ((path, pool.submit(read, path)) for path in inputs.videos)
         waiting = deque(islice(started, max(batch_size, threads)))

@@ -77,7 +77,7 @@ class Program:
         def tell(state: Any, features: jax.Array, early: jax.Array, batch: dict[str, jax.Array]) -> Any:
             features, early = features.mean(1), early.mean(1)
             told = task.distribution_of(nnx.merge(head_graph, state), features, batch)
-            intervals = jnp.stack([jnp.stack(told.interval(level / 100), -1) for level in LEVELS], 1)
+            intervals = told.intervals([level / 100 for level in LEVELS])
             return told, intervals, (early, features)
 
         @jax.jit

@@ -14,11 +14,11 @@ from aqa_jax.data import exemplar_keys
 from aqa_jax.errors import ConfigError
 from aqa_jax.evaluate.familiarity import Parts
 from aqa_jax.models.scores import ScoreDistribution
-from aqa_jax.predict.predict import InputFormat
+from aqa_jax.predict.input_format import InputFormat
 from aqa_jax.predict.program import Program
 from aqa_jax.predict.trained import Trained
 from aqa_jax.predict.trust import Reported
-from aqa_jax.tasks.base import clip_window, compute_dtype
+from aqa_jax.tasks.base import compute_dtype
 from aqa_jax.tasks.score import ScoreTask
 from aqa_jax.train.exemplars import known_difficulties
 from aqa_jax.train.run import Run
@@ -30,12 +30,13 @@ CLIPS_ON_ACCELERATORS = 16
 class RunScorer:
     """Scores batches of clips with the weights that a run's rule selects. Needs no dataset."""
 
-    def __init__(self, config: Config, trained: Path | Trained):
+    def __init__(self, config: Config, trained: Path | Trained, run: Run | None = None):
         """Restores the checkpoint.
 
         Args:
           config: the run's; ``evaluate`` and ``predict`` keys may differ.
           trained: the run's workdir, or what was read of it elsewhere.
+          run: of the same config, if there is one.
 
         Raises:
           ConfigError: the run is not one that scores, or not one that scores files.
@@ -45,7 +46,7 @@ class RunScorer:
         if config.task != "score":
             name = trained if isinstance(trained, Path) else "The model"
             raise ConfigError(f"{name} was trained with config.task={config.task}: it does not score videos.")
-        self.config, self.run = config, Run(config)
+        self.config, self.run = config, run or Run(config)
         if self.run.paired:
             exemplar_keys.keys_of_new_videos(np.zeros(0), 0, config.head)  # Raises where it could not be done.
         if isinstance(trained, Path):
@@ -92,8 +93,8 @@ class RunScorer:
     @property
     def input_format(self) -> InputFormat:
         """What :meth:`score` takes, for the decoder."""
-        crop = self.config.data.crop
-        return InputFormat(clip_window(self.config), tuple(self.trained_on["frame_size"]), (crop, crop))
+        height, width = self.trained_on["frame_size"]
+        return InputFormat.of(self.config, (height, width))
 
     def describe(self) -> dict[str, Any]:
         """What identifies the model in a result file."""

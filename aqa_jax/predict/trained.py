@@ -9,7 +9,8 @@ from aqa_jax.evaluate.selection import Selection
 from aqa_jax.files import read_json
 from aqa_jax.predict.trust import Trust
 from aqa_jax.train.chosen import restore_chosen
-from aqa_jax.train.run import TRAINED_ON, Run
+from aqa_jax.train.finished import TRAINED_ON
+from aqa_jax.train.run import Run
 from aqa_jax.train.state import State
 
 
@@ -42,6 +43,6 @@ class Trained:
           DataError: the workdir's description of its training data is missing, or a file of its evaluation damaged.
         """
         trained_on = read_json(workdir / "trained_on.json", TRAINED_ON)
-        selection, state = restore_chosen(run, workdir)
+        selection, state = restore_chosen(run, workdir, on_host=True)
         trust = Trust.of_run(run.config, workdir, selection.step)
         return cls(config_lib.fingerprint(run.config), trained_on, selection, state, trust)

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from aqa_jax.config import Config
+from aqa_jax.data.sampling import clip_window
 from aqa_jax.data.video_store import VideoStore
 from aqa_jax.errors import AqaError
 from aqa_jax.evaluate.results import read_predictions
 from aqa_jax.report import images
-from aqa_jax.tasks.base import clip_window
 
 CASES = 8
 FRAMES = 16
@@ -68,7 +68,7 @@ def _pictures(ids: list[str], config: Config, fingerprint: str) -> tuple[dict[st
         store = VideoStore.open(directory)
         if store.fingerprint != fingerprint:
             return {}, "No pictures: the dataset in config.data.data_dir is not the one that was evaluated."
-        window, found = clip_window(config), {}
+        window, found = clip_window(config.data), {}
         for name in ids:
             row = store.table.row(name)
             length, start = (int(store.table.column(column)[row]) for column in ("num_frames", "eval_start"))

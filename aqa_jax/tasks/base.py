@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 
 from aqa_jax.config import Config
-from aqa_jax.data.sampling import ClipWindow, Sampler
+from aqa_jax.data.sampling import Sampler
 from aqa_jax.models.adapters import AdapterSettings, Kind
 from aqa_jax.models.i3d import I3D, BNMode
 from aqa_jax.models.primitives import Form
@@ -63,13 +63,6 @@ def make_backbone(config: Config, rngs: nnx.Rngs, axis_name: str | None) -> I3D:
         rngs=rngs, dialect=model.dialect, width=model.width, form=cast(Form, model.kernels), axis_name=axis_name,
         adapters=adapters, remat=config.train.remat == "blocks", final_endpoint=model.final_endpoint,
     )  # fmt: skip
-
-
-def clip_window(config: Config) -> ClipWindow:
-    """The clips that a score is read from."""
-    data = config.data
-    spread = data.window_mode == "linspace"
-    return ClipWindow(data.window, data.clip_length, data.clip_starts, data.max_shift, data.clip_stride, spread)
 
 
 def compute_dtype(config: Config) -> jnp.dtype:

@@ -6,10 +6,11 @@ import numpy as np
 from flax import nnx
 
 from aqa_jax.config import Config
+from aqa_jax.data.sampling import clip_window
 from aqa_jax.models.heads.base import Constant
 from aqa_jax.models.layers import Linear
 from aqa_jax.models.score_model import ClipModel
-from aqa_jax.tasks.base import Arrays, Batch, clip_window, compute_dtype, make_backbone, training_mode
+from aqa_jax.tasks.base import Arrays, Batch, compute_dtype, make_backbone, training_mode
 
 _HIDDEN = 128
 
@@ -37,7 +38,7 @@ class MotionTask:
     def __init__(self, config: Config):
         """Reads what it needs from ``config``."""
         self.config = config
-        self.window = clip_window(config)
+        self.window = clip_window(config.data)
         self.columns = config.motion.columns
 
     def make_model(self, labels: Arrays | None, rngs: nnx.Rngs, axis_name: str | None) -> ClipModel:

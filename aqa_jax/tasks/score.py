@@ -5,12 +5,13 @@ import jax.numpy as jnp
 from flax import nnx
 
 from aqa_jax.config import Config
+from aqa_jax.data.sampling import clip_window
 from aqa_jax.evaluate.calibration import LEVELS
 from aqa_jax.evaluate.metrics import score_metrics
 from aqa_jax.models.heads import head_maker
 from aqa_jax.models.score_model import ClipModel
 from aqa_jax.models.scores import ScoreDistribution, combined
-from aqa_jax.tasks.base import Arrays, Batch, clip_window, compute_dtype, make_backbone, training_mode
+from aqa_jax.tasks.base import Arrays, Batch, compute_dtype, make_backbone, training_mode
 
 
 class ScoreTask:
@@ -21,7 +22,7 @@ class ScoreTask:
     def __init__(self, config: Config):
         """Reads what it needs from ``config``."""
         self.config = config
-        self.window = clip_window(config)
+        self.window = clip_window(config.data)
         self._make_head = head_maker(config.head.name)
         # The head itself knows what it reads; its number of features does not matter for that.
         self.columns = nnx.eval_shape(lambda: self._make_head(1, config.head, None, nnx.Rngs(0))).columns
@@ -85,7 +86,7 @@ class ScoreTask:
             # One draw per video that depends on the video alone, not on the batch it came in.
             keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(self.config.seed), batch["row"])
             point = point + predicted.sigma * jax.vmap(jax.random.normal)(keys)
-        intervals = jnp.stack([jnp.stack(predicted.interval(level / 100), -1) for level in LEVELS], 1)
+        intervals = predicted.intervals([level / 100 for level in LEVELS])
         return {
             "point": point, "mean": predicted.mean, "sigma": predicted.sigma, "intervals": intervals,
             "features": features, "early": early,

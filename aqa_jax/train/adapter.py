@@ -14,7 +14,8 @@ from aqa_jax.evaluate.selection import Selection
 from aqa_jax.files import read_json
 from aqa_jax.train import state as states
 from aqa_jax.train.chosen import restore_chosen
-from aqa_jax.train.run import TRAINED_ON, Run
+from aqa_jax.train.finished import TRAINED_ON
+from aqa_jax.train.run import Run
 from aqa_jax.weights.adapter_file import (
     AdapterFile,
     adapter_arrays,

@@ -230,14 +230,22 @@ class Checkpoints:
                 "mend the disk, and the same command goes on from there."
             ) from error
 
-    def restore_state(self, step: int, like: State) -> State:
+    def restore_state(self, step: int, like: State, *, on_host: bool = False) -> State:
         """The model's arrays of ``step``, replicated over the devices there are now.
+
+        Args:
+          step: one of :meth:`steps`.
+          like: shapes and dtypes.
+          on_host: as numpy's arrays, in half the time; in a process that is alone.
 
         Raises:
           DamagedError: there is no such step, or its files are not those that were written.
           CheckpointError: its tree, shapes or dtypes are not those of ``like``.
         """
         self._check(step, "state", _model(like))
+        if on_host:
+            kinds = jax.tree.map(lambda leaf: ocp.RestoreArgs(restore_type=np.ndarray), _model(like))
+            return self._restore(step, state=ocp.args.PyTreeRestore(item=_model(like), restore_args=kinds))["state"]
         return self._restore(step, state=ocp.args.StandardRestore(abstract(_model(like))))["state"]
 
     def restore(self, step: int, like: State, data: Any) -> tuple[State, dict[str, Any]]:

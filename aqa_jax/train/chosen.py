@@ -15,8 +15,8 @@ from aqa_jax.train.state import State
 History = Sequence[Mapping[str, Any]]
 
 
-def restore_chosen(run: Run, workdir: Path) -> tuple[Selection, State]:
-    """What ``config.evaluate.selection`` chooses, and the model's arrays there.
+def restore_chosen(run: Run, workdir: Path, *, on_host: bool = False) -> tuple[Selection, State]:
+    """What ``config.evaluate.selection`` chooses, and the model's arrays there (``on_host``: as numpy's).
 
     Raises:
       CheckpointError: there is no whole checkpoint, or it does not fit the run's config.
@@ -24,7 +24,7 @@ def restore_chosen(run: Run, workdir: Path) -> tuple[Selection, State]:
     checkpoints = Checkpoints(workdir / "checkpoints")
     try:
         chosen = choose(checkpoints, history_of(checkpoints), run.config.evaluate.selection, run.task.monitor)
-        return chosen, checkpoints.restore_state(chosen.step, restored_like(run))
+        return chosen, checkpoints.restore_state(chosen.step, restored_like(run), on_host=on_host)
     finally:
         checkpoints.close()
 

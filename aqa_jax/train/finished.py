@@ -1,4 +1,4 @@
-"""Which runs lie in a folder, and whether they are whole."""
+"""Which runs lie in a folder, and whether they are whole. Imports no jax: scoring looks here first."""
 
 import json
 from pathlib import Path
@@ -6,6 +6,9 @@ from pathlib import Path
 from aqa_jax import config as config_lib
 from aqa_jax.config import Config
 from aqa_jax.errors import ConfigError
+
+TRAINED_ON = "aqa_jax.trained_on/1"
+"""Schema of ``trained_on.json``: what a run's folder says of its training data (`aqa_jax.train.run.Run.trained_on`)."""
 
 
 def is_finished(folder: Path, config: Config) -> bool:

@@ -26,11 +26,12 @@ from aqa_jax.train.checkpoints import Checkpoints
 from aqa_jax.train.evaluation import check_outputs, predict_rows
 from aqa_jax.train.exemplars import refreshed
 from aqa_jax.train.feed import Feed
+from aqa_jax.train.finished import TRAINED_ON
 from aqa_jax.train.initial import initial_state
 from aqa_jax.train.lock import only_writer
 from aqa_jax.train.log import Stopwatch, TrainLog
 from aqa_jax.train.optimizer import make_optimizer
-from aqa_jax.train.run import TRAINED_ON, Run, keep_config
+from aqa_jax.train.run import Run, keep_config
 from aqa_jax.train.step import make_train_step
 from aqa_jax.train.stop import on_sigterm
 

@@ -19,6 +19,7 @@ from aqa_jax.files import write_json
 from aqa_jax.models.adapters import TUNING
 from aqa_jax.tasks import make_task
 from aqa_jax.train import step as steps
+from aqa_jax.train.finished import TRAINED_ON
 from aqa_jax.train.state import Assembler, State
 from aqa_jax.weights.adapter_file import group_fingerprint, video_fingerprint
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from aqa_jax.data.pipeline import eval_iterator
 
 # TFDS and grain are imported where they are used: scoring a file does not wait for them.
-TRAINED_ON = "aqa_jax.trained_on/1"
 
 
 def build_dataset(config: Config) -> Path:

@@ -28,8 +28,9 @@ from mutations import HARMLESS, MUTATIONS
 from aqa_jax.data import checksums, decode
 from aqa_jax.data.sampling import ClipWindow
 from aqa_jax.predict import predict as predict_module
+from aqa_jax.predict.input_format import InputFormat
 from aqa_jax.predict.inputs import find_videos
-from aqa_jax.predict.predict import InputFormat, predict
+from aqa_jax.predict.predict import predict
 from aqa_jax.predict.sandbox import Sandbox
 from aqa_jax.predict.video_clips import VideoClips, choose_frames, read_clips
 

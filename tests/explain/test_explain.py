@@ -21,7 +21,8 @@ from aqa_jax.predict.scorer import RunScorer
 from aqa_jax.predict.trained import Trained
 from aqa_jax.predict.trust import Trust
 from aqa_jax.predict.video_clips import VideoClips
-from aqa_jax.train.run import TRAINED_ON, Run
+from aqa_jax.train.finished import TRAINED_ON
+from aqa_jax.train.run import Run
 from aqa_jax.train.state import Assembler
 from tests.tiny import tiny_config
 

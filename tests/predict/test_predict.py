@@ -11,10 +11,10 @@ from scipy import stats
 from aqa_jax.data import decode
 from aqa_jax.data.sampling import ClipWindow
 from aqa_jax.errors import RunError
-from aqa_jax.predict import predict as predict_module
-from aqa_jax.predict import sandbox
+from aqa_jax.predict import ahead, sandbox
+from aqa_jax.predict.input_format import InputFormat
 from aqa_jax.predict.inputs import find_videos
-from aqa_jax.predict.predict import InputFormat, predict
+from aqa_jax.predict.predict import predict
 
 FORM = InputFormat(ClipWindow(window=8, clip_length=4, clip_starts=(0, 4), max_shift=2), (16, 24), (16, 16))
 
@@ -135,7 +135,7 @@ def test_a_check_tells_the_largest_difference_from_the_plain_model(folder, tmp_p
 
 
 def test_few_videos_wait_decoded_however_many_there_are(folder, tmp_path, monkeypatch):
-    read, waiting, most = predict_module.read_clips, [], []
+    read, waiting, most = ahead.read_clips, [], []
 
     def counted(path, *arguments, **options):
         waiting.append(path)
@@ -149,7 +149,7 @@ def test_few_videos_wait_decoded_however_many_there_are(folder, tmp_path, monkey
 
     for i in range(20):
         (folder / f"copy{i}.avi").write_bytes((folder / "v0.avi").read_bytes())
-    monkeypatch.setattr(predict_module, "read_clips", counted)
+    monkeypatch.setattr(ahead, "read_clips", counted)
     report = run(folder, tmp_path / "out", Taking(), threads=2)
     assert len(report.rows) == 25
     # A batch that is scored, and as many that wait as there are threads or places in a batch.

@@ -5,7 +5,7 @@ import numpy as np
 from aqa_jax.data.sampling import ClipWindow
 from aqa_jax.explain.explanation import Explanation
 from aqa_jax.models.scores import ScoreDistribution
-from aqa_jax.predict.predict import InputFormat
+from aqa_jax.predict.input_format import InputFormat
 from aqa_jax.predict.trust import Reported
 
 WINDOW = ClipWindow(window=8, clip_length=4, clip_starts=(0, 4), max_shift=2)

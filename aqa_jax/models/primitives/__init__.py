@@ -55,7 +55,7 @@ def conv3d(
         )
     kernel, padding = _without_blind_taps(x.shape, kernel, strides, padding)
     if kernel.shape[:3] == (1, 1, 1) and tuple(strides) == (1, 1, 1) and not any(map(any, padding)):
-        return jnp.einsum("bthwc,co->bthwo", x, kernel[0, 0, 0])
+        return lax.dot_general(x, lax.squeeze(kernel, (0, 1, 2)), (((4,), (0,)), ((), ())))
     sizes = zip(x.shape[1:4], kernel.shape[:3], strides, padding, strict=True)
     out = [(n + sum(pad) - k) // s + 1 for n, k, s, pad in sizes]
     # XLA hands 2-D convolutions of tiny images to a slow path.

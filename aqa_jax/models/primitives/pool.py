@@ -25,7 +25,7 @@ def _max_and_tap(x, axis, window, stride):
     for k in range(1, window):
         candidate = lax.slice_in_dim(x, k, k + span, stride, axis=axis)
         # NaN must win, or a poisoned input would pass unseen.
-        wins = (candidate > best) | jnp.isnan(candidate)
+        wins = lax.bitwise_or(lax.gt(candidate, best), lax.ne(candidate, candidate))
         tap = lax.select(wins, lax.full_like(tap, k), tap)
         best = lax.select(wins, candidate, best)
     return best, tap

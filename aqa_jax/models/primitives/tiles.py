@@ -101,11 +101,16 @@ def _mix(coefficients: np.ndarray, parts: Sequence[jax.Array]) -> list[jax.Array
 
 
 def _weighted(row, parts):
+    # By lax: there are many of these, and an operator of an array takes several times as long to trace.
     total = None
     for c, part in zip(row, parts, strict=True):
-        if c != 0:
-            term = part if c == 1 else -part if c == -1 else float(c) * part
-            total = term if total is None else total + term
+        if c == 0:
+            continue
+        term = part if abs(c) == 1 else lax.mul(part, np.asarray(abs(c), part.dtype))
+        if total is None:
+            total = term if c > 0 else lax.neg(term)
+        else:
+            total = lax.add(total, term) if c > 0 else lax.sub(total, term)
     return total
 
 
@@ -247,7 +252,7 @@ def _overlapped(dframes, tile):
     for j in range(tile):
         frame = pad(dframes[j], ((0, 0), (0, 1), *ends))
         if tile + j < len(dframes):
-            frame = frame + pad(dframes[tile + j], ((0, 0), (1, 0), *ends))
+            frame = lax.add(frame, pad(dframes[tile + j], ((0, 0), (1, 0), *ends)))
         frames.append(frame)
     stacked = jnp.stack(frames, axis=2)
     return stacked.reshape(stacked.shape[0], -1, *stacked.shape[3:])
