@@ -98,7 +98,8 @@ def our_function(size: Size, mode: str) -> tuple[Any, tuple[Any, ...], dict[str,
 
     assembler, groups = our_model(size, mode)
     devices = jax.devices()[: math.gcd(size.batch, jax.device_count())]
-    if not worth_sharing(mode, size.side):
+    each = size.batch // len(devices) * size.frames * size.side**2
+    if not worth_sharing(mode, each, size.width):
         devices = devices[:1]
     mesh = Mesh(np.array(devices), ("share",))
 

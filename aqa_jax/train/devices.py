@@ -16,8 +16,9 @@ from aqa_jax.tasks import make_task
 
 MOST = 8
 """Each has weights, gradient and optimizer of its own."""
-LARGE_FRAMES = 112
-"""Side in pixels from which devices gain more by sharing a batch than each loses by updating all parameters itself."""
+PIXELS = 800_000
+"""Pixels in a step, for each device and for a network of width 1, from which devices gain more by sharing a batch than
+each loses by updating all parameters itself: one clip of 16 frames at 224 pixels (docs/speed.md)."""
 
 
 def cpu_devices(config: Config, processes: int = 1) -> int:
@@ -32,19 +33,27 @@ def cpu_devices(config: Config, processes: int = 1) -> int:
         return train.cpu_devices
     if train.clip_chunk:
         return 1  # little memory: a chunk on each device would take as much again
-    if not worth_sharing(train.trainable, config.data.crop):
-        return 1
+    task = make_task(config)
     # Heads that compare videos need both of a pair on one device.
-    together = 2 if exemplar_keys.COLUMN in make_task(config).columns else 1
+    together = 2 if exemplar_keys.COLUMN in task.columns else 1
     shares, left = divmod(train.batch_size, processes * together)
     if left:
         return 1  # an error, which the training has words for
-    return max(n for n in range(1, min(cores(), MOST) + 1) if shares % n == 0)
+    pixels = shares * together * task.window.num_clips * task.window.clip_length * config.data.crop**2
+    return max(
+        n
+        for n in range(1, min(cores(), MOST) + 1)
+        if shares % n == 0 and (n == 1 or worth_sharing(train.trainable, pixels // n, config.model.width))
+    )
 
 
-def worth_sharing(trainable: str, side: int) -> bool:
-    """Whether several devices are quicker than one: each updates all of ``trainable`` itself, ``side`` in pixels."""
-    return trainable != "all" or side >= LARGE_FRAMES
+def worth_sharing(trainable: str, pixels: int, width: float) -> bool:
+    """Whether several devices are quicker than one, where each sees ``pixels`` a step.
+
+    Each updates all of ``trainable`` itself. Both its work and the parameters grow with the square of the network's
+    width, but those of a narrow one stay in the cores' caches.
+    """
+    return trainable != "all" or pixels >= PIXELS * width
 
 
 def share_among_cores(config: Config, processes: int = 1) -> None:

@@ -42,15 +42,17 @@ def test_a_choice_counts_and_small_memories_have_one(monkeypatch):
     assert chosen(monkeypatch, 4, batch_size=8, clip_chunk=2, cpu_devices=4) == 4
 
 
-def test_small_frames_are_shared_where_few_parameters_are_trained(monkeypatch):
+@pytest.mark.parametrize(
+    ("crop", "width", "trainable", "expected"),
+    [(32, 1.0, "all", 1), (32, 1.0, "head", 4), (112, 1.0, "all", 2), (112, 0.5, "all", 4), (224, 1.0, "all", 4)],
+)
+def test_a_small_share_is_no_gain_where_everything_is_updated(monkeypatch, crop, width, trainable, expected):
     monkeypatch.setattr(devices, "cores", lambda: 4)
-    found = {}
-    for crop in (32, devices.LARGE_FRAMES):
-        for trainable in ("all", "head"):
-            config = config_lib.default_config()
-            config.data.crop, config.train.trainable, config.train.batch_size = crop, trainable, 8
-            found[crop, trainable] = devices.cpu_devices(config_lib.resolve(config))
-    assert found == {(32, "all"): 1, (32, "head"): 4, (112, "all"): 4, (112, "head"): 4}
+    config = config_lib.default_config()
+    config.data.crop, config.model.width, config.train.trainable, config.train.batch_size = crop, width, trainable, 8
+    # Eight clips of 16 frames.
+    config.data.clip_starts, config.data.window = (0,), 16
+    assert devices.cpu_devices(config_lib.resolve(config)) == expected
 
 
 @pytest.mark.parametrize(
