@@ -38,6 +38,14 @@ def test_the_users_choice_stays(system, chosen):
     assert not allocation.environment({"GLIBC_TUNABLES": chosen}, system)
 
 
+def test_who_scores_gets_one_arena_and_small_pages(system):
+    wanted = f"glibc.malloc.arena_max=1:{KEPT}"
+    assert allocation.environment({}, system, scoring=True) == {"GLIBC_TUNABLES": wanted}
+    assert not allocation.environment({"GLIBC_TUNABLES": wanted}, system, scoring=True)
+    changed = allocation.environment({"GLIBC_TUNABLES": "glibc.malloc.arena_max=4"}, system, scoring=True)
+    assert changed == {"GLIBC_TUNABLES": f"glibc.malloc.arena_max=4:{KEPT}"}
+
+
 @pytest.mark.parametrize("library", ["glibc 2.31", "musl 1.2", "glibc two", "", None])
 def test_other_libraries_are_left_alone(system, monkeypatch, library):
     monkeypatch.setattr(os, "confstr", lambda name: library)
@@ -48,6 +56,16 @@ def test_other_libraries_are_left_alone(system, monkeypatch, library):
 def test_no_large_pages_are_asked_for_where_all_have_them_or_none(system, setting):
     system.write_text(setting) if setting else system.unlink()
     assert allocation.environment({}, system) == {"GLIBC_TUNABLES": KEPT}
+
+
+def test_it_is_settled_before_anything_large_is_loaded():
+    code = (
+        "import sys; from aqa_jax import allocation, command_line; "
+        "assert command_line.flag_value(['run.py', '--mode', 'predict'], 'mode') == 'predict'; "
+        "print({'numpy', 'jax', 'absl', 'ml_collections'} & {name.partition('.')[0] for name in sys.modules})"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "set()"
 
 
 def test_the_process_starts_again_once_with_its_arguments(tmp_path):

@@ -101,6 +101,7 @@ class Case:
                 "loss": head.loss(outputs, batch, jax.random.key(0), jnp.float32(0.5)),
                 "quantiles": quantiles,
                 "interval": jnp.stack(predicted.interval(0.9)),
+                "intervals": predicted.intervals([0.5, 0.9]),
                 "share_below_the_median": predicted.cdf(quantiles[2]),
             }
 
@@ -195,6 +196,9 @@ def test_it_is_a_distribution(case):
     quantiles, (low, high) = np.asarray(more["quantiles"]), np.asarray(more["interval"])
     assert (np.diff(quantiles, axis=0) > 0).all()
     assert ((low < quantiles[2]) & (quantiles[2] < high)).all()
+    narrow, wide = np.moveaxis(np.asarray(more["intervals"]), 1, 0)
+    np.testing.assert_allclose(wide, np.stack([low, high], -1), rtol=1e-6)
+    assert ((wide[:, 0] < narrow[:, 0]) & (narrow[:, 0] < narrow[:, 1]) & (narrow[:, 1] < wide[:, 1])).all()
     np.testing.assert_allclose(more["share_below_the_median"], 0.5, atol=1e-3)
     if predicted.pmf is not None:
         assert (np.asarray(predicted.pmf) >= 0).all()

@@ -89,6 +89,18 @@ def test_of_forty_damages_none_is_loaded_and_the_next_whole_step_takes_the_place
     assert counts["fell back"] > 5 and counts["another step chosen, recorded"] > 2
 
 
+def test_on_the_host_are_the_same_arrays(whole):
+    checkpoints = Checkpoints(whole)
+    placed, on_host = (checkpoints.restore_state(9, state_of(9), on_host=here) for here in (False, True))
+    assert jax.tree.structure(placed) == jax.tree.structure(on_host)
+    for one, other in zip(jax.tree.leaves(placed), jax.tree.leaves(on_host), strict=True):
+        assert isinstance(one, jax.Array) and isinstance(other, np.ndarray)
+        assert one.dtype == other.dtype and np.asarray(one).tobytes() == other.tobytes()
+    other_model = {**state_of(9), "stats": {"mean": np.zeros(3, np.float32)}}
+    with pytest.raises(CheckpointError, match="does not fit this model"):
+        checkpoints.restore_state(9, other_model, on_host=True)
+
+
 def test_a_training_goes_on_from_the_last_whole_step_and_can_come_to_the_damaged_ones_again(copied, capsys):
     flip(next((copied / "12" / "optimizer" / "d").iterdir()))
     shutil.rmtree(copied / "9")
