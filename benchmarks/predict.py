@@ -9,7 +9,8 @@ faster; or FILE. All of it is run.py as a person calls it, in processes of its o
 
 - cold: nothing compiled is kept yet; cached: the compiled programs are on disk, as after the first call on a machine;
 - warm: what each further video takes in a process that has scored one: (1 + N videos less 1 video) / N;
-- phases: one after the other in one process (run.py decodes while it compiles, and while it scores the video before).
+- phases: one after the other in one process (run.py decodes while it loads jax and restores, and while it scores the
+  video before).
 
 Then clips through the backbone at a time (config.predict.clips), and what folding and bfloat16 change.
 Figures go to benchmarks/results/predict.json.
@@ -30,6 +31,7 @@ from typing import Any
 
 REPO = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPO))
+from aqa_jax import allocation  # noqa: E402
 from benchmarks import report  # noqa: E402
 
 HEIGHT, WIDTH, RATE, SECONDS = 720, 1280, 30, 10
@@ -108,13 +110,13 @@ def make_run(workdir: Path) -> None:
     untrained_run(values, workdir)
 
 
-def child(arguments: list[str], cache: Path) -> tuple[float, float, float]:
-    """Runs a command with the compiled programs in ``cache``.
+def child(arguments: list[str], cache: Path, set_up: Mapping[str, str] = os.environ) -> tuple[float, float, float]:
+    """Runs a command with the compiled programs in ``cache``, in the environment ``set_up``.
 
     Returns:
       Seconds, seconds of all cores together (a busy machine changes them less), MB of resident memory at the highest.
     """
-    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(cache)}
+    environment = {**set_up, "JAX_COMPILATION_CACHE_DIR": str(cache)}
     with tempfile.TemporaryFile() as errors:
         started = time.perf_counter()
         process = subprocess.Popen(arguments, env=environment, cwd=REPO, stdout=subprocess.DEVNULL, stderr=errors)
@@ -243,9 +245,9 @@ def _program(workdir: Path, *, clips: int, dtype: str = "float32", folded: bool 
 
 
 def measured(name: str, folder: Path, cache: str, *arguments: str) -> dict[str, Any]:
-    """What a function of this file gives in a process of its own."""
-    result = folder / "child.json"
-    child([sys.executable, __file__, f"--child={name}", f"--folder={folder}", *arguments], folder / cache)
+    """What a function of this file gives in a process of its own, with the memory that run.py asks for."""
+    result, command = folder / "child.json", [sys.executable, __file__, f"--child={name}", f"--folder={folder}"]
+    child([*command, *arguments], folder / cache, allocation.environment(os.environ, scoring=True) or os.environ)
     return json.loads(result.read_text(encoding="utf-8"))
 
 
