@@ -96,6 +96,8 @@ def main(argv: Sequence[str]) -> None:
             raise ConfigError(f"--mode {_MODE.value} needs --workdir DIR.")
         if _PROCESSES.value > 1 and _MODE.value == "crossval":
             raise ConfigError("--mode crossval works on one host: give each host a --workdir and seeds of its own.")
+        if _PROCESSES.value > 1 and _MODE.value == "predict":
+            raise ConfigError("--mode predict works on one host: give each host an --output and files of its own.")
         if _MODE.value == "config":
             print(config_lib.render(config))
         else:

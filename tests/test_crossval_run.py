@@ -186,6 +186,7 @@ def test_its_folder_is_not_a_runs(whole, mode):
         modes.run(mode, modes.Request(config, whole[0]))
 
 
-def test_several_hosts_do_not_share_a_crossval(whole):
-    code, _, err = finish(start("--workdir", whole[0], "--mode", "crossval", "--processes", "2"))
-    assert code == 1 and "--mode crossval works on one host" in err
+@pytest.mark.parametrize("mode", ["crossval", "predict"])
+def test_several_hosts_share_neither_a_crossval_nor_files_to_score(whole, mode):
+    code, _, err = finish(start("--workdir", whole[0], "--mode", mode, "--processes", "2"))
+    assert code == 1 and f"--mode {mode} works on one host" in err
