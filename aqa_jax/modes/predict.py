@@ -2,7 +2,7 @@
 
 import os
 import time
-from contextlib import ExitStack
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,14 +33,13 @@ def run(request: Request) -> int:
     for number in cameras.values():
         check_camera(number)
     found = find_videos(named, results=output) if named else None
-    with ExitStack() as stack:
-        ahead = None
-        # What is to go on may find that they are scored already.
-        if found is not None and not settings.resume:
-            form = input_format.expected(request.config, request.workdir)
-            if form is not None:
-                begun = Ahead(found, form, seconds=settings.decode_seconds, megabytes=settings.decode_mb)
-                ahead = stack.enter_context(begun)
+    ahead = None
+    # A call that goes on with another's may find that they are scored already.
+    if found is not None and not settings.resume:
+        form = input_format.expected(request.config, request.workdir)
+        if form is not None:
+            ahead = Ahead(found, form, seconds=settings.decode_seconds, megabytes=settings.decode_mb)
+    with ahead or nullcontext():
         return _scored(request, names, cameras, named, found, ahead)
 
 

@@ -149,7 +149,7 @@ def predict(
       decode_seconds: in which a file must be decoded, in a process of its own.
       decode_mb: memory that decoding one file may take.
       resume: go on with what a call that was cut off left in `output`.
-      ahead: has begun to read the first files, for a call that does not `resume`; its limits hold for the others too.
+      ahead: has begun to read the first files; its limits hold for the others too.
       extras: what each video gets beside its score.
       threads: that decode and make extras; by default one a core, 16 at most.
       progress: show a bar.
@@ -181,13 +181,12 @@ def predict(
             raise DataError(f"{path}: no difficulty is given for {path.name}")
         check_difficulty(str(path), given, known_difficulties)
         content = None if ahead is None else ahead.take(path, form)
-        if content is None:
-            identity = reading.identify(path, inputs.folders.get(path), recorded)
-            columns = {**asdict(identity), "difficulty": given}
-            if (kept := partial.find(str(path), columns, names, shows)) is not None:
-                return kept
-            content = reading.read(path, identity, form, sandbox)
-        return DecodedVideo(str(path), content.clips, content.facts, difficulty=given, **asdict(content.identity))
+        identity = content.identity if content else reading.identify(path, inputs.folders.get(path), recorded)
+        columns = {**asdict(identity), "difficulty": given}
+        if (kept := partial.find(str(path), columns, names, shows)) is not None:
+            return kept
+        content = content or reading.read(path, identity, form, sandbox)
+        return DecodedVideo(str(path), content.clips, content.facts, **columns)
 
     def keep(row: dict[str, Any], difference: list[float] | None) -> None:
         report.rows.append(row)
