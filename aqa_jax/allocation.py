@@ -8,7 +8,6 @@ when the process starts.
 
 Who scores a few videos is told otherwise: large pages, zeroed before their first use, cost more there than they save.
 And a working memory of more than 64 MiB finds room to stay in the main arena alone, so all threads are given that one.
-(Training steps gain nothing by it: docs/speed.md.)
 """
 
 import gc
