@@ -6,6 +6,7 @@ JPEG, or does not decode. The records of a dataset carry checksums of their own.
 """
 
 import hashlib
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -103,12 +104,37 @@ def read_image(path: PathLike, expected: checksums.Expected | None = None) -> np
     return decode_jpeg(data, str(path)) if Path(path).suffix.lower() in (".jpg", ".jpeg") else _decode(data, str(path))
 
 
-def resize(frame: np.ndarray, size: Size) -> np.ndarray:
-    """Resize [H, W, 3] to `size` (height, width): area averaging when shrinking, else bilinear."""
+def resize(frame: np.ndarray, size: Size, crop: Box | None = None) -> np.ndarray:
+    """Resize [H, W, 3] to `size` (height, width): area averaging when shrinking, else bilinear; then cut to `crop`."""
     if frame.shape[:2] == tuple(size):
-        return frame
+        return frame if crop is None else _cut(frame, crop)
     shrinks = size[0] * size[1] < frame.shape[0] * frame.shape[1]
-    return cv2.resize(frame, (size[1], size[0]), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    if crop is not None and size[0] <= frame.shape[0] and size[1] <= frame.shape[1]:
+        frame, size, crop = _needed(frame, size, crop)
+    resized = cv2.resize(frame, (size[1], size[0]), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return resized if crop is None else _cut(resized, crop)
+
+
+def _cut(frame: np.ndarray, crop: Box) -> np.ndarray:
+    top, left, height, width = crop
+    return frame[top : top + height, left : left + width]
+
+
+def _needed(frame: np.ndarray, size: Size, crop: Box) -> tuple[np.ndarray, Size, Box]:
+    """The part of a frame that `crop` is made of, with its own size and crop: averages over areas come out the same.
+
+    They do where the part begins and ends between two pixels of both the frame and the resized one.
+    """
+    parts, sizes, starts = [], [], []
+    for pixels, resized, start, length in zip(frame.shape, size, crop[:2], crop[2:], strict=False):
+        both = math.gcd(pixels, resized)
+        step, resized_step = pixels // both, resized // both
+        first, last = start // resized_step, -(-(start + length) // resized_step)
+        parts.append(slice(first * step, last * step))
+        sizes.append((last - first) * resized_step)
+        starts.append(start - first * resized_step)
+    rows, columns = parts
+    return frame[rows, columns], (sizes[0], sizes[1]), (starts[0], starts[1], *crop[2:])
 
 
 @contextmanager
@@ -266,10 +292,9 @@ def _kept(
             if not ok:
                 break
             # The small frame's channels are swapped sooner than the large one's.
-            frame = frame if size is None else resize(frame, size)
-            if crop is not None:
-                top, left, height, width = crop
-                frame = frame[top : top + height, left : left + width]
+            frame = frame if size is None else resize(frame, size, crop)
+            if size is None and crop is not None:
+                frame = _cut(frame, crop)
             kept.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
         count += 1
     return kept, count

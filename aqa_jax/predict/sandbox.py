@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from aqa_jax import errors
+from aqa_jax.data import cores
 from aqa_jax.errors import AqaError, DecodeError, RunError, printable
 from aqa_jax.predict import wire
 
@@ -38,7 +39,8 @@ _SET = {
     "MALLOC_ARENA_MAX": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
-    "OPENCV_FFMPEG_THREADS": "4",
+    # More of them decode a file sooner, but take more of the cores in all, which others need meanwhile.
+    "OPENCV_FFMPEG_THREADS": str(min(4, max(1, cores() // 2))),
     # FFmpeg is listened to: a damaged frame is told nowhere else, and some at the level of information.
     "OPENCV_FFMPEG_LOGLEVEL": "32",
 }

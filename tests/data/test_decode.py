@@ -82,6 +82,30 @@ def test_resize_keeps_means_and_sizes():
     assert decode.resize(image, (150, 300)).shape == (150, 300, 3)
 
 
+def test_a_crop_is_resized_alone_and_comes_out_the_same(monkeypatch):
+    rng = np.random.default_rng(0)
+    sizes = [((720, 1280), (256, 455)), ((480, 640), (240, 320)), ((48, 64), (40, 80)), ((37, 53), (37, 53))]
+    for _ in range(60):
+        large = rng.integers(8, 120, 2) * rng.integers(1, 9)
+        sizes.append((tuple(large), tuple(np.maximum(large * rng.uniform(0.1, 1.1, 2), 4).astype(int))))
+    resized = []
+    original = decode.cv2.resize
+    monkeypatch.setattr(
+        decode.cv2, "resize", lambda image, *a, **k: resized.append(image.size) or original(image, *a, **k)
+    )
+    for large, size in sizes:
+        image = rng.integers(0, 256, (*large, 3), np.uint8)
+        height, width = (int(rng.integers(1, side + 1)) for side in size)
+        top, left = (
+            int(rng.integers(0, side - length + 1)) for side, length in zip(size, (height, width), strict=True)
+        )
+        expected = decode.resize(image, size)[top : top + height, left : left + width]
+        np.testing.assert_array_equal(decode.resize(image, size, (top, left, height, width)), expected, strict=True)
+    resized.clear()
+    decode.resize(np.zeros((720, 1280, 3), np.uint8), (256, 455), (16, 115, 224, 224))
+    assert resized == [630 * 768 * 3]
+
+
 def test_video_frames_by_number():
     path = VIDEOS / "demo.mp4"
     assert decode.count_frames(path) == 280

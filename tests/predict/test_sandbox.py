@@ -159,7 +159,7 @@ def test_nothing_reaches_a_terminal_as_a_command():
 
 def test_a_codec_without_memory_is_told_from_damage(tmp_path):
     """It says nothing but that there is no frame; what it says of the next file is believed again."""
-    decode.write_video(tmp_path / "large.mp4", [np.zeros((2160, 3840, 3), np.uint8)] * 2)
+    decode.write_video(tmp_path / "large.mp4", [np.zeros((4320, 7680, 3), np.uint8)] * 2)
     (tmp_path / "noise.mp4").write_bytes(bytes(5000))
     with Sandbox(megabytes=64) as small:
         for _ in range(2):
