@@ -10,6 +10,7 @@ Who scores a few videos is told otherwise: large pages, zeroed before their firs
 And a working memory of more than 64 MiB finds room to stay in the main arena alone, so all threads are given that one.
 """
 
+import atexit
 import gc
 import os
 import sys
@@ -48,8 +49,12 @@ def restart(*, scoring: bool = False) -> None:
 
 
 def collect_rarely() -> None:
-    """Garbage is looked for less often: hardly any forms, and the collector would go through loaded modules in vain."""
+    """Garbage is looked for less often: hardly any forms, and the collector would go through loaded modules in vain.
+
+    So it would once more when the process ends, for a tenth of a second.
+    """
     gc.set_threshold(50_000, 20, 10)
+    atexit.register(gc.freeze)
 
 
 def _on_request(system: Path) -> bool:
