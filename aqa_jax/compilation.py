@@ -9,6 +9,7 @@ import gc
 import os
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -23,6 +24,7 @@ _WIDE = "--xla_cpu_prefer_vector_width=512"
 _PATIENT = "--xla_cpu_collective_call_terminate_timeout_seconds=1000000"
 # Another version may not know a flag, and XLA ends the process at one that it does not know.
 _CPU_FLAGS = {(0, 10): (_OLD_EMITTERS, _WIDE, _PATIENT), (0, 11): (_WIDE, _PATIENT)}
+_PATHS = "jax_traceback_in_locations_limit"
 _COMPILED = "/jax/core/compile/backend_compile_duration"
 _CACHED = "/jax/compilation_cache/cache_hits"
 
@@ -42,6 +44,14 @@ def prepare() -> None:
     jax.config.update("jax_compilation_cache_dir", directory)
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def cache_folder() -> Path | None:
+    """Where programs are kept; None where the cache is off, or no folder of this machine."""
+    on, directory = (
+        getattr(jax.config, name) for name in ("jax_enable_compilation_cache", "jax_compilation_cache_dir")
+    )
+    return Path(directory) if on and directory and "://" not in str(directory) else None
 
 
 def programs() -> list[str]:
@@ -82,6 +92,17 @@ def tracing() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+@contextlib.contextmanager
+def without_paths() -> Iterator[None]:
+    """Around what is traced to be kept in a file: without the paths of this machine's source files."""
+    before = getattr(jax.config, _PATHS)
+    jax.config.update(_PATHS, 0)
+    try:
+        yield
+    finally:
+        jax.config.update(_PATHS, before)
 
 
 class CompiledOnce:

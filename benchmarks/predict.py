@@ -7,7 +7,8 @@ weights, saved by the library's own checkpoints: they take as long as trained on
 30 frames a second, rendered: H.264 where PyAV is installed (requirements-benchmark.txt), else MPEG-4, which decodes
 faster; or FILE. All of it is run.py as a person calls it, in processes of its own:
 
-- cold: nothing compiled is kept yet; cached: the compiled programs are on disk, as after the first call on a machine;
+- cold: nothing is on disk yet; programs: the compiled programs are (config.predict.keep=False); kept: so is the scorer,
+  as after the first call with a model;
 - warm: what each further video takes in a process that has scored one: (1 + N videos less 1 video) / N;
 - phases: one after the other in one process (run.py decodes while it loads jax and restores, and while it scores the
   video before).
@@ -133,29 +134,41 @@ def child(arguments: list[str], cache: Path, set_up: Mapping[str, str] = os.envi
 def whole(folder: Path, videos: int, rounds: int) -> dict[str, Any]:
     """run.py from its start to its end, by seconds."""
 
-    def score(count: int) -> tuple[float, float, float]:
+    def score(count: int, *, keep: bool = True) -> tuple[float, float, float]:
         inputs = [f"--input={folder / 'videos' / f'{i}.mp4'}" for i in range(count)]
         command = [sys.executable, "run.py", "--mode=predict", f"--workdir={folder / 'run'}", *inputs]
-        return child([*command, f"--output={folder / 'out'}"], folder / "cache")
+        command += [f"--output={folder / 'out'}", f"--config.predict.keep={keep}"]
+        return child(command, folder / "cache")
 
     cold = score(1)
-    # In turn, so that a busy moment hits both.
-    pairs = [(score(1), score(1 + videos)) for _ in range(rounds)]
-    one, many = ([pair[i] for pair in pairs] for i in range(2))
+    # In turn, so that a busy moment hits all.
+    turns = [(score(1, keep=False), score(1), score(1 + videos)) for _ in range(rounds)]
+    programs, one, many = ([turn[i] for turn in turns] for i in range(3))
 
     def figures(which: int) -> dict[str, float]:
         return {
             "cold": cold[which],
-            "cached": statistics.median(run[which] for run in one),
-            "each_further": statistics.median((b[which] - a[which]) / videos for a, b in pairs),
+            "programs": statistics.median(run[which] for run in programs),
+            "kept": statistics.median(run[which] for run in one),
+            "each_further": statistics.median((b[which] - a[which]) / videos for _, a, b in turns),
         }
 
     return {
         "seconds": figures(0),
         "core_seconds": figures(1),
-        "peak_mb": {"cold": cold[2], "cached": max(run[2] for run in one), "many": max(run[2] for run in many)},
+        "peak_mb": {
+            "cold": cold[2],
+            **{
+                name: max(run[2] for run in runs)
+                for name, runs in (("programs", programs), ("kept", one), ("many", many))
+            },
+        },
         "further_videos": videos,
-        "rounds": {"one_video": [run[0] for run in one], "one_and_further_videos": [run[0] for run in many]},
+        "rounds": {
+            "programs": [run[0] for run in programs],
+            "kept": [run[0] for run in one],
+            "kept_and_further_videos": [run[0] for run in many],
+        },
     }
 
 
@@ -316,8 +329,9 @@ def tables(content: Mapping[str, Any]) -> str:
     """For docs/speed.md."""
     seconds, cores, peaks = content["seconds"], content["core_seconds"], content["peak_mb"]
     named = (
-        ("cold: nothing compiled yet", "cold", "cold"),
-        ("compiled programs on disk", "cached", "cached"),
+        ("cold: nothing on disk yet", "cold", "cold"),
+        ("compiled programs on disk", "programs", "programs"),
+        ("the scorer too", "kept", "kept"),
         ("each further video", "each_further", "many"),
     )
     rows: list[Any] = [(words, seconds[key], cores[key], round(peaks[peak])) for words, key, peak in named]

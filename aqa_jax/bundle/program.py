@@ -5,8 +5,7 @@ form of its operations, on a CPU or an NVIDIA GPU; how many at once is left open
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, cast
 
 import jax
@@ -15,6 +14,7 @@ import numpy as np
 from flax import nnx
 from jax import export
 
+from aqa_jax import compilation
 from aqa_jax.config import Config
 from aqa_jax.data import exemplar_keys
 from aqa_jax.data.sampling import clip_window
@@ -36,8 +36,8 @@ def export_program(config: Config, trained: Trained) -> bytes:
 
     Heads that need no difficulty take it and pass it over. B is any number.
     """
-    # Without the paths of this machine's source files. Products of float32 stay float32's on a GPU too.
-    with _setting("jax_traceback_in_locations_limit", 0), jax.default_matmul_precision("highest"):
+    # Products of float32 stay float32's on a GPU too.
+    with compilation.without_paths(), jax.default_matmul_precision("highest"):
         exported = export.export(scoring_function(config, trained), platforms=PLATFORMS)(*_arguments(config))
         return bytes(exported.serialize())
 
@@ -78,16 +78,6 @@ def load_program(content: bytes) -> Callable[[Any, Any], Scores]:
             f"The program is damaged, or jax {jax.__version__} no longer reads it ({error}): such programs are for six "
             "months. Export it again from the run or the bundle."
         ) from error
-
-
-@contextmanager
-def _setting(name: str, value: Any) -> Iterator[None]:
-    before = getattr(jax.config, name)
-    jax.config.update(name, value)
-    try:
-        yield
-    finally:
-        jax.config.update(name, before)
 
 
 def _arguments(config: Config) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:

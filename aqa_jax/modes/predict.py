@@ -1,17 +1,20 @@
 """Scores video files."""
 
 import os
+import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aqa_jax.errors import ConfigError, printable
 from aqa_jax.modes.request import Request
 
 if TYPE_CHECKING:
     from aqa_jax.predict.ahead import Ahead
+    from aqa_jax.predict.ensemble import EnsembleScorer
     from aqa_jax.predict.inputs import Inputs
+    from aqa_jax.predict.scorer import RunScorer
 
 
 def run(request: Request) -> int:
@@ -65,13 +68,15 @@ def _scored(
 
     compilation.prepare()
     from aqa_jax.data import checksums
-    from aqa_jax.predict import extras
-    from aqa_jax.predict.ensemble import make_scorer
+    from aqa_jax.predict import extras, kept
     from aqa_jax.predict.inputs import find_videos, read_difficulties
     from aqa_jax.predict.predict import predict as predict_files
 
     settings, output = request.config.predict, request.predictions
-    scorer = make_scorer(request.config, request.workdir)
+    # Pictures and checks need the model itself.
+    place = None if names or settings.check else kept.path_of(request.config, request.workdir)
+    ready = kept.find(request.config, place) if place is not None else None
+    scorer: Any = ready or _made(request)
     difficulty = read_difficulties(request.difficulties) if request.difficulties else settings.difficulty or None
     if scorer.needs_difficulty and difficulty is None:
         raise ConfigError(
@@ -84,8 +89,9 @@ def _scored(
         )
     assert found is not None
     shown = extras.VideoExtras(names, output, found.videos, scorer, request.config.report) if names else None
+    batch_size = settings.batch_size or scorer.batch_size
     report = predict_files(
-        found, scorer, output, form=scorer.input_format, batch_size=settings.batch_size or scorer.batch_size,
+        found, scorer, output, form=scorer.input_format, batch_size=batch_size,
         difficulty=difficulty if scorer.needs_difficulty else None, known_difficulties=scorer.known_difficulties,
         score_range=scorer.trained_on["score_range"], model=scorer.describe(), check=settings.check,
         threads=request.config.data.threads or None, decode_seconds=settings.decode_seconds,
@@ -114,7 +120,17 @@ def _scored(
     print(f"Scores: {output / 'scores.csv'}")
     if shown is not None:
         print(f"Beside them: {output / 'videos'}{os.sep}*{os.sep}", shown.note, sep="\n" if shown.note else "")
+    if place is not None and ready is None and report.rows:
+        # Last: nobody waits for it.
+        sys.stdout.flush()
+        kept.keep(scorer, place, batch_size)
     return report.exit_code
+
+
+def _made(request: Request) -> "RunScorer | EnsembleScorer":
+    from aqa_jax.predict.ensemble import make_scorer
+
+    return make_scorer(request.config, request.workdir)
 
 
 def _take(camera: int, seconds: float, output: Path) -> Path:

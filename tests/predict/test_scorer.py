@@ -56,7 +56,7 @@ def test_after_the_first_video_no_other_compiles_anything(workdir, tmp_path, com
         ("large", 12, (240, 320), 30), ("shifted", 15, (48, 64), 24),
     ]:  # fmt: skip
         write(tmp_path / "others" / f"{name}.avi", frames, size, fps)
-    program_module.clip_features.clear_cache()  # Another test may have compiled the same.
+    program_module._backbones.cache_clear()  # Another test may have compiled the same.
     scorer = RunScorer(configured(), workdir)
     assert score(scorer, tmp_path / "first.avi", tmp_path / "out").exit_code == 0
     assert sorted(compiled) == ["jit(clip_features)", "jit(tell)"]
@@ -72,12 +72,17 @@ def test_after_the_first_video_no_other_compiles_anything(workdir, tmp_path, com
 def test_neither_clips_at_a_time_nor_folding_change_a_score(workdir, monkeypatch):
     seen = []
 
-    def counting(graph, state, clips):
-        seen.append(len(clips))
-        return clip_features(graph, state, clips)
+    def counted(self, clip):
+        program = backbone(self, clip)
 
-    clip_features = program_module.clip_features
-    monkeypatch.setattr(program_module, "clip_features", counting)
+        def counting(weights, clips):
+            seen.append(len(clips))
+            return program(weights, clips)
+
+        return counting
+
+    backbone = program_module.Program.backbone
+    monkeypatch.setattr(program_module.Program, "backbone", counted)
     video = random_video((2, 3, 8, 32, 32, 3))
     one = RunScorer(configured(), workdir)
     four = RunScorer(configured(**{"predict.clips": 4}), workdir)
