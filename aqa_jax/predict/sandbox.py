@@ -17,12 +17,17 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from aqa_jax import errors
 from aqa_jax.data import cores
 from aqa_jax.errors import AqaError, DecodeError, RunError, printable
 from aqa_jax.predict import wire
+
+try:
+    import fcntl
+except ImportError:  # Windows.
+    fcntl = None  # type: ignore[assignment]
 
 SECONDS = 120.0
 MEGABYTES = 768
@@ -46,6 +51,7 @@ _SET = {
 }
 _LENGTH = struct.Struct("<Q")
 _MAX_TEXT = 2000
+_PIPE_BYTES = 2**20
 _STARVED = ("Cannot allocate memory", "Insufficient memory", "Failed to allocate")
 
 
@@ -196,6 +202,7 @@ class _Child:
         except OSError as error:
             self._errors.close()
             raise _not_started(str(error)) from error
+        _widen(self._process.stdout)
         self.waits = self.starved = self._greeted = False
 
     @property
@@ -281,6 +288,13 @@ class _Child:
         for pipe in (self._process.stdin, self._process.stdout, self._errors):
             if pipe is not None:
                 pipe.close()
+
+
+def _widen(pipe: IO[bytes] | None) -> None:
+    """Lets more bytes through at once: after each part, whoever reads waits for the interpreter."""
+    if pipe is not None and hasattr(fcntl, "F_SETPIPE_SZ"):
+        with suppress(OSError):  # All that a user may have is in use.
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
 def _not_started(said: str) -> RunError:
