@@ -57,13 +57,13 @@ class KeptRunner(Runner):
         Raises:
           DataError: the weights are damaged.
         """
-        self._exported, self._head = (_exported(container, name) for name in (_BACKBONE, _HEAD))
+        self._exported = _exported(container, _BACKBONE)
+        self._tell = _tell(_exported(container, _HEAD))
         arrays = members.bytes_to_arrays(container.read(members.WEIGHTS))
         both: tuple[list[Any], list[Any]] = [], []
         for name in sorted(arrays):
             both[name.startswith(_HEAD)].append(arrays[name])
         super().__init__(*both, clips=clips)
-        self._tell = _tell(self._head)
 
     def make_backbone(self, clips: jax.ShapeDtypeStruct) -> Any:
         """See :meth:`Runner.make_backbone`."""
@@ -114,13 +114,14 @@ def find(config: Config, path: Path) -> KeptScorer | None:
         return None
     try:
         scorer = KeptScorer(config, path)
-        os.utime(path)
     except (AqaError, OSError):
-        # Or another process has removed it meanwhile, as one that was not used for long.
-        print(f"{path} is damaged: what it held is made anew.", file=sys.stderr)
+        # Damaged; or another process has removed it meanwhile, as one that was not used for long.
+        print(f"{path} cannot be used: what it held is made anew.", file=sys.stderr)
         with suppress(OSError):
             path.unlink()
         return None
+    with suppress(OSError):  # The folder may be for reading alone.
+        os.utime(path)
     return scorer
 
 
@@ -149,20 +150,25 @@ def keep(scorer: Any, path: Path, batch_size: int) -> bool:
 
 
 def path_of(config: Config, workdir: Path) -> Path | None:
-    """Where the scorer of a run, or of a bundle, is kept; None: nowhere, the cache or ``config.predict.keep`` is off.
+    """Where the scorer of a run, or of a bundle, is kept; None: the cache or ``config.predict.keep`` is off.
 
     All that could change a score is in the name.
     """
     folder = compilation.cache_folder()
     if folder is None or not config.predict.keep:
         return None
+    try:
+        model = [str(workdir.absolute()), *_model_files(workdir)]
+        library = _files(Path(aqa_jax.__file__).parent, "**/*.py")
+    except OSError:  # A training that goes on removed a checkpoint just now: nothing is known of its files.
+        return None
     kept = asdict(config) | {"predict": {key: getattr(config.predict, key) for key in _PROGRAM_KEYS}}
     devices = jax.local_devices()
     identity = {
         "schema": SCHEMA,
         "config": {group: kept[group] for group in kept if group not in ("crossval", "report", "serve", "export")},
-        "model": [str(workdir.absolute()), *_model_files(workdir)],
-        "library": _files(Path(aqa_jax.__file__).parent, "**/*.py"),
+        "model": model,
+        "library": library,
         "versions": versions(),
         "devices": [devices[0].platform, devices[0].device_kind, len(devices)],
         "jax": [str(getattr(jax.config, name)) for name in _JAX_KEYS],

@@ -58,8 +58,11 @@ class Runner(ABC):
     @property
     @abstractmethod
     def head(self) -> Any:
-        """The jitted program: weights, features [B, S, C], the early layer's [B, S, E] and a batch to the fields of a
-        :class:`ScoreDistribution`, intervals and parts as in :data:`Told`."""
+        """The jitted program of the head.
+
+        Takes weights, features [B, S, C], the early layer's [B, S, E] and what else it reads, each [B]; returns the
+        fields of a :class:`ScoreDistribution`, intervals and parts as in :data:`Told`.
+        """
 
     def compile(self, video: tuple[int, ...], batch: dict[str, np.ndarray]) -> None:
         """Compiles both programs for videos of shape ``video`` [B, S, T, H, W, 3] and what else the head reads."""

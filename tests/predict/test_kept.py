@@ -181,7 +181,7 @@ def test_what_is_damaged_is_made_anew(workdir, video, makes, folder, capsys, at)
     content[at] ^= 1
     file.write_bytes(content)
     assert scores(request(workdir, video)) == first and len(makes) == 2
-    assert f"{file} is damaged: what it held is made anew." in capsys.readouterr().err
+    assert f"{file} cannot be used: what it held is made anew." in capsys.readouterr().err
     assert scores(request(workdir, video)) == first and len(makes) == 2
     assert [file] == list(folder.iterdir())
 
@@ -200,6 +200,22 @@ def test_nothing_is_kept_where_it_is_off_or_nothing_was_scored(workdir, video, f
     monkeypatch.setattr(compilation, "cache_folder", lambda: None)
     assert kept.path_of(configured(), workdir) is None
     assert not folder.exists()
+
+
+def test_a_checkpoint_that_goes_meanwhile_is_no_error(workdir):
+    (workdir / "checkpoints" / "gone").symlink_to(workdir / "nowhere")
+    assert kept.path_of(configured(), workdir) is None
+    (workdir / "checkpoints" / "gone").unlink()
+    assert kept.path_of(configured(), workdir) is not None
+
+
+def test_a_folder_for_reading_alone_will_do(workdir, video, makes, monkeypatch):
+    def refused(*_):
+        raise PermissionError(13, "refused")
+
+    first = scores(request(workdir, video))
+    monkeypatch.setattr(kept.os, "utime", refused)
+    assert scores(request(workdir, video)) == first and len(makes) == 1
 
 
 def test_no_folder_costs_no_score(workdir, video, folder, capsys):
