@@ -9,6 +9,7 @@ rate, and however many files there are:
 Needs jax alone, not the model: the programs may be read from a file (:mod:`aqa_jax.predict.kept`).
 """
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +33,8 @@ Backbone = Callable[[list[Any], Any], tuple[jax.Array, jax.Array]]
 
 # One call has stretches that keep a single core busy, or waits for its clips; more calls than two only take memory.
 _CALLS = 2
+# Seconds at most. The first call makes what XLA keeps for each operation; another at its heels would make it again.
+_HEAD_START = 0.15
 
 
 class Runner(ABC):
@@ -50,6 +53,7 @@ class Runner(ABC):
         self.clips, self.at_once = clips, clips * mesh.size
         self.weights, self.head_weights = jax.device_put((weights, head_weights), everywhere)
         self._backbones: dict[tuple[int, ...], jax.stages.Compiled] = {}
+        self._called = threading.Event()
 
     @abstractmethod
     def make_backbone(self, clips: jax.ShapeDtypeStruct) -> Any:
@@ -97,10 +101,14 @@ class Runner(ABC):
         at_once, backbone = self.at_once, self.backbone(video.shape[2:])
 
         def part(start: int) -> tuple[np.ndarray, np.ndarray]:
+            if start:
+                self._called.wait(_HEAD_START)
             clips = flat[start : start + at_once]
             if len(clips) < at_once:
                 clips = np.concatenate([clips, np.repeat(clips[-1:], at_once - len(clips), 0)])
-            return jax.tree.map(np.asarray, backbone(self.weights, jax.device_put(clips, self._shared)))
+            found = jax.tree.map(np.asarray, backbone(self.weights, jax.device_put(clips, self._shared)))
+            self._called.set()
+            return found
 
         with ThreadPoolExecutor(_CALLS, "clips") as pool:
             parts = list(pool.map(part, range(0, len(flat), at_once)))
