@@ -53,7 +53,7 @@ class Runner(ABC):
         self.clips, self.at_once = clips, clips * mesh.size
         self.weights, self.head_weights = jax.device_put((weights, head_weights), everywhere)
         self._backbones: dict[tuple[int, ...], jax.stages.Compiled] = {}
-        self._called = threading.Event()
+        self._called, self._launch = threading.Event(), threading.Lock()
 
     @abstractmethod
     def make_backbone(self, clips: jax.ShapeDtypeStruct) -> Any:
@@ -106,7 +106,10 @@ class Runner(ABC):
             clips = flat[start : start + at_once]
             if len(clips) < at_once:
                 clips = np.concatenate([clips, np.repeat(clips[-1:], at_once - len(clips), 0)])
-            found = jax.tree.map(np.asarray, backbone(self.weights, jax.device_put(clips, self._shared)))
+            placed = jax.device_put(clips, self._shared)
+            with self._launch:  # Several devices get their calls in the same order.
+                launched = backbone(self.weights, placed)
+            found = jax.tree.map(np.asarray, launched)
             self._called.set()
             return found
 
