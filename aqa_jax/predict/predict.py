@@ -284,7 +284,8 @@ def _scored(
     """Each video with its row, and its differences from the plain model; errors go to the report."""
     # One batch size is one compilation: a short batch repeats its last video.
     padded = batch + batch[-1:] * (batch_size - len(batch))
-    video = np.stack([one.clips.video for one in padded])
+    videos = [one.clips.video for one in padded]
+    video = videos[0][None] if len(videos) == 1 else np.stack(videos)  # 24 MB need no copy.
     given = [one.difficulty for one in padded if one.difficulty is not None]
     difficulties = np.array(given, np.float32) if given else None
     told = scorer.score(video, difficulties)
