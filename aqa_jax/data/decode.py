@@ -292,9 +292,7 @@ def _kept(
             if not ok:
                 break
             # The small frame's channels are swapped sooner than the large one's.
-            frame = frame if size is None else resize(frame, size, crop)
-            if size is None and crop is not None:
-                frame = _cut(frame, crop)
+            frame = resize(frame, size or frame.shape[:2], crop)
             kept.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
         count += 1
     return kept, count

@@ -20,7 +20,7 @@ class ProgramScorer(ABC):
 
     Attributes:
       config: of the run.
-      program: scores.
+      program: clips to features to scores, with its weights.
       trust: recalibration and familiarity.
       trained_on: what is known of the training data: ``frame_size`` and ``score_range`` at least.
       columns: what the task reads beside videos.
