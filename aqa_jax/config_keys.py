@@ -332,9 +332,7 @@ class PredictConfig:
         "report; empty: nothing",
     )
     resume: bool = _key(False, "go on with the --output of a call that was cut off, if model, settings and files agree")
-    keep: bool = _key(
-        True, "keep what scores, weights included, ready in the cache folder: a later call begins in half the time"
-    )
+    keep: bool = _key(True, "keep what scores, weights included, in the cache folder: a later call starts sooner")
     camera_seconds: float = _key(5.0, "length of the take of --input camera", low=0.1, high=600.0)
     samples: int = _key(0, "after training, render this many unseen videos to files and score them", low=0)
     allow_own_head: bool = _key(

@@ -1,7 +1,7 @@
 """Scorers kept on disk, ready: for the same model on the same machine, a later process scores with jax alone.
 
-It neither makes the model, nor reads its checkpoint, nor traces a program: half of the time until the first score. The
-file holds the programs, the weights as they are used, and what is known of their trust; the scores are the same to the
+It neither makes the model, nor reads its checkpoint, nor traces a program (what that saves: docs/speed.md). The file
+holds the programs, the weights as they are used, and what is known of their trust; the scores are the same to the
 bit. Whatever could change them is in its name: the config, each file of the run or the bundle, of this library and the
 versions of the others, the devices. So a scorer is never stale: it is found or it is not.
 """
@@ -57,8 +57,7 @@ class KeptRunner(Runner):
         Raises:
           DataError: the weights are damaged.
         """
-        self._exported = _exported(container, _BACKBONE)
-        self._tell = _tell(_exported(container, _HEAD))
+        self._backbone, self._head = (runnable(_exported(container, name)) for name in (_BACKBONE, _HEAD))
         arrays = members.bytes_to_arrays(container.read(members.WEIGHTS))
         both: tuple[list[Any], list[Any]] = [], []
         for name in sorted(arrays):
@@ -67,12 +66,12 @@ class KeptRunner(Runner):
 
     def make_backbone(self, clips: jax.ShapeDtypeStruct) -> Any:
         """See :meth:`Runner.make_backbone`."""
-        return runnable(self._exported)
+        return self._backbone
 
     @property
     def head(self) -> Any:
         """See :attr:`Runner.head`."""
-        return self._tell
+        return self._head
 
 
 class KeptScorer(ProgramScorer):
@@ -184,7 +183,7 @@ def _members(scorer: Any, batch_size: int) -> dict[str, bytes]:
     with compilation.without_paths():
         head = export.export(program.head)(*arguments)
     # Compiled now, or the next call would.
-    _tell(head).lower(*arguments).compile()
+    runnable(head).lower(*arguments).compile()
     about = {
         "schema": SCHEMA,
         "model": scorer.describe(),
@@ -230,14 +229,6 @@ def _files(folder: Path, pattern: str) -> list[Any]:
 
 def _exported(container: Container, name: str) -> export.Exported:
     return export.deserialize(bytearray(container.read(name)))
-
-
-def _tell(exported: export.Exported) -> Any:
-    @jax.jit
-    def tell(weights: Any, features: jax.Array, early: jax.Array, batch: dict[str, jax.Array]) -> Any:
-        return exported.call(weights, features, early, batch)
-
-    return tell
 
 
 def _remove_old(folder: Path) -> None:

@@ -121,10 +121,10 @@ class Runner(ABC):
 
 
 def runnable(exported: export.Exported) -> Any:
-    """The jitted :data:`Backbone` of an exported one; from a file or not, it is the same to the compiler's cache."""
+    """The jitted program of an exported one; from a file or not, it is the same to the compiler's cache."""
 
-    @jax.jit
-    def clip_features(weights: Any, clips: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return exported.call(weights, clips)
+    def program(*arguments: Any) -> Any:
+        return exported.call(*arguments)
 
-    return clip_features
+    program.__name__ = exported.fun_name
+    return jax.jit(program)
